@@ -1,0 +1,9 @@
+"""headwise: fine-tune a Transformer on your own data, see inside its self-attention, know how far to trust it."""
+
+from headwise.core.attention import Watch, attention
+from headwise.errors import InputError
+from headwise.finetune import train
+from headwise.model import Model, load
+from headwise.training.recipe import Recipe
+
+__all__ = ["InputError", "Model", "Recipe", "Watch", "attention", "load", "train"]

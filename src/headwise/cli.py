@@ -1,0 +1,183 @@
+"""The command line: headwise train, evaluate, predict."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+import typing
+from collections.abc import Callable
+from dataclasses import Field, fields
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import click
+import typer
+
+from headwise.errors import InputError, excerpt
+from headwise.families.hub import STARTER
+from headwise.training.data import Asked
+from headwise.training.recipe import Recipe
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Table = Annotated[Path, typer.Argument(help="csv, tsv, jsonl or parquet; the first three also as .gz")]
+Run = Annotated[Path, typer.Argument(help="directory of a finished run, or any Hugging Face classifier")]
+Json = Annotated[bool, typer.Option("--json", help="print JSON for programs")]
+
+
+def takes(kind: type, panel: str, *left_out: str) -> list[inspect.Parameter]:
+    """A parameter of the command line for each field of a dataclass."""
+    hints = typing.get_type_hints(kind)
+
+    def parameter(one: Field[Any]) -> inspect.Parameter:
+        flag, kinds = one.default is False, {hints[one.name], *typing.get_args(hints[one.name])}
+        form = bool if flag else Optional[float if float in kinds else int if int in kinds else str]  # noqa: UP045
+        shown = typer.Option(f"--{one.name.replace('_', '-')}", help=one.metadata["help"], rich_help_panel=panel)
+        return inspect.Parameter(
+            one.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=False if flag else None,
+            annotation=Annotated[form, shown],
+        )
+
+    return [parameter(one) for one in fields(kind) if one.name not in left_out]
+
+
+def options_from(*added: inspect.Parameter) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Put these parameters in the place of a command's **options."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(command, eval_str=True)
+        kept = [one for one in own.parameters.values() if one.kind != inspect.Parameter.VAR_KEYWORD]
+        command.__signature__ = own.replace(parameters=[*kept, *added])  # type: ignore[attr-defined]
+        command.__annotations__ = {one.name: one.annotation for one in [*kept, *added]}
+        return command
+
+    return decorate
+
+
+@app.command()
+@options_from(*takes(Asked, "Table"), *takes(Recipe, "Recipe"))
+def train(
+    train: Table,
+    *,
+    out: Annotated[Path, typer.Option(help="directory to write the run to")],
+    valid: Annotated[Path | None, typer.Option(help="validation rows; else a tenth of the training rows")] = None,
+    test: Annotated[Path | None, typer.Option(help="test rows; else, without --valid, another tenth")] = None,
+    model: Annotated[str, typer.Option(help="model directory, name on the Hugging Face hub, or minilm")] = STARTER,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with an unfinished run")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the run that is in --out")] = False,
+    baselines: Annotated[bool, typer.Option(help="also judge majority class, TF-IDF and the frozen model")] = True,
+    report_to: Annotated[list[str] | None, typer.Option(help="tensorboard or wandb; may be repeated")] = None,
+    as_json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="say nothing but the result")] = False,
+    **options: Any,
+) -> None:
+    """Fine-tune a model on a table; leave it in --out with its metrics and a report."""
+    from headwise.finetune import train as job
+    from headwise.judging.report import as_text
+
+    given = {name: value for name, value in options.items() if value is not None}
+    if "class_weights" in given:
+        given["class_weights"] = weights(given["class_weights"])
+    how = {"resume": resume, "overwrite": overwrite, "with_baselines": baselines, "quiet": quiet}
+    done = job(train, valid, test, out, model, report_to=report_to or (), **how, **given)
+    assert done.report is not None  # a run that was just trained has one
+    if as_json:
+        print(json.dumps(done.report.as_dict(), ensure_ascii=False))
+        return
+    print(as_text(done.report))
+    print(f"{out / 'report.html'}: the same with plots")
+
+
+def weights(given: str) -> str | dict[str, float]:
+    """none, balanced, or weights by label from 'label=weight,…'."""
+    if given in ("none", "balanced"):
+        return given
+    try:
+        pairs = [pair.rsplit("=", 1) for pair in given.split(",")]
+        return {label.strip(): float(weight) for label, weight in pairs}
+    except ValueError:
+        raise InputError(f"--class-weights {excerpt(given)}: expected none, balanced or label=weight,…") from None
+
+
+@app.command()
+@options_from(*takes(Asked, "Table"))
+def evaluate(run: Run, table: Table, *, as_json: Json = False, **options: Any) -> None:
+    """Score a model on a table with labels."""
+    from headwise.judging.report import as_text
+    from headwise.model import load
+    from headwise.progress import Narrator
+
+    with Narrator(quiet=as_json).counting("evaluating") as done:
+        report = load(run).judge(table, Asked(**options), done)
+    print(json.dumps(report.as_dict(), ensure_ascii=False) if as_json else as_text(report))
+
+
+@app.command()
+@options_from(*takes(Asked, "Table", "label_column", "label_separator", "skip_empty"))
+def predict(
+    run: Run,
+    texts: Annotated[list[str] | None, typer.Argument(help="texts; else --input, else lines of standard input")] = None,
+    *,
+    input: Annotated[Path | None, typer.Option(help="table with a text column")] = None,
+    output: Annotated[Path | None, typer.Option(help="csv, tsv, jsonl or parquet to write; else JSON lines")] = None,
+    **options: Any,
+) -> None:
+    """Ask a model: a JSON line for each text, or the table with its answers in new columns."""
+    from headwise.model import load
+    from headwise.progress import Narrator
+    from headwise.reading.tables import write
+
+    if texts and input:
+        raise InputError("predict takes texts or --input, not both; leave one out")
+    model, narrator = load(run), Narrator()
+    if input is not None:
+        asked, columns = model.unlabelled(input, Asked(**options))
+    else:
+        asked = texts or [line for line in sys.stdin.read().splitlines() if line.strip()]
+        columns = {"text": asked}
+    with narrator.counting("predicting") as done:
+        answers = model.predict(asked, done)
+    if output is None:
+        for answer in answers:
+            print(json.dumps(answer, ensure_ascii=False))
+        return
+    for name in answers[0] if answers else ():
+        columns[f"predicted_{name}" if name in columns else name] = [answer[name] for answer in answers]
+    write(output, columns)
+    narrator.say(f"{output}: {len(answers):,} rows written")
+
+
+@app.callback(invoke_without_command=True)
+def about(version: Annotated[bool, typer.Option("--version", help="print the version")] = False) -> None:
+    """Fine-tune a Transformer on a table of labelled text, judge it, use it."""
+    if version:
+        from importlib.metadata import version as installed
+
+        print(f"headwise {installed('headwise')}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line and exit status 2, Ctrl-C is 130."""
+    try:
+        code = app(standalone_mode=False)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 2
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        print("stopped; the same command with --resume goes on", file=sys.stderr)
+        code = 130
+    except BrokenPipeError:
+        code = 141
+    sys.exit(code)

@@ -1,0 +1,1 @@
+"""The Transformer itself, to be read in this order: packed, spec, kernels, attention, transformer."""

@@ -1,0 +1,138 @@
+"""Sequences of unequal length laid end to end: no padding outside the attention kernel.
+
+Shape letters, the same everywhere in this project:
+
+    n  packed positions      b  sequences            t, s  target and source length
+    d  d_model               h  heads                k     key-value heads
+    w  width of one head     f  d_ff                 v     vocabulary
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Lengths:
+    """How long each of b sequences is, and from that where each lies among the n packed positions."""
+
+    each: tuple[int, ...]
+    device: torch.device = torch.device("cpu")
+
+    def __post_init__(self) -> None:
+        if not self.each or min(self.each) < 1:
+            raise ValueError(f"a batch needs at least one sequence and no empty one, got lengths {self.each[:8]}")
+
+    @cached_property
+    def tensor(self) -> Tensor:  # [b]
+        return torch.tensor(self.each, device=self.device)
+
+    @cached_property
+    def starts(self) -> Tensor:
+        """The packed position of each sequence's first element. [b]"""
+        return self.tensor.cumsum(0) - self.tensor
+
+    @cached_property
+    def sequence(self) -> Tensor:
+        """The sequence each packed position belongs to. [n]"""
+        return torch.arange(len(self.each), device=self.device).repeat_interleave(self.tensor)
+
+    @cached_property
+    def positions(self) -> Tensor:
+        """The place of each packed position inside its own sequence, from 0. [n]"""
+        return torch.arange(sum(self.each), device=self.device) - self.starts[self.sequence]
+
+    @cached_property
+    def rectangles(self) -> tuple[Rectangle, ...]:
+        """The sequences in groups of like length; the attention kernel pads inside one group only."""
+        groups: list[list[int]] = []
+        for row in sorted(range(len(self.each)), key=self.each.__getitem__):
+            if not groups or self.each[row] > 8 + self.each[groups[-1][0]] * 5 // 4:
+                groups.append([])
+            groups[-1].append(row)
+        return tuple(Rectangle(self, tuple(group)) for group in groups)
+
+    @cached_property
+    def cells(self) -> Tensor | None:
+        """Each packed position's cell among those of all rectangles, one after the other: [n], or None where
+        the only rectangle has no padding, so that cell and position are the same."""
+        if self.rectangles[0].whole:
+            return None
+        positions = torch.cat([part.positions.flatten() for part in self.rectangles])  # [cells]
+        real = torch.cat([part.real.flatten() for part in self.rectangles]).nonzero().flatten()  # [n]
+        return torch.empty_like(real).scatter_(0, positions[real], real)
+
+
+@dataclass(frozen=True, eq=False)
+class Rectangle:
+    """Some rows (sequences) of a batch, padded to the longest of them: [rows width]."""
+
+    lengths: Lengths
+    rows: tuple[int, ...]
+
+    @cached_property
+    def width(self) -> int:
+        return max(self.lengths.each[row] for row in self.rows)
+
+    @cached_property
+    def full(self) -> bool:
+        return all(self.lengths.each[row] == self.width for row in self.rows)
+
+    @cached_property
+    def whole(self) -> bool:
+        """The batch as it lies, so that cell and position are the same."""
+        return self.full and self.rows == tuple(range(len(self.lengths.each)))
+
+    @cached_property
+    def real(self) -> Tensor:
+        """True in cells that hold a position, false in padding. [rows width]"""
+        lengths = self.lengths.tensor[list(self.rows)]
+        return torch.arange(self.width, device=self.lengths.device) < lengths[:, None]
+
+    @cached_property
+    def positions(self) -> Tensor:
+        """The packed position in each cell; a padding cell repeats its row's first one. [rows width]"""
+        starts = self.lengths.starts[list(self.rows)][:, None]
+        return starts + torch.arange(self.width, device=self.lengths.device) * self.real
+
+    def pad(self, data: Tensor) -> Tensor:
+        """[n …] -> [rows width …]"""
+        if not self.whole:
+            data = data.index_select(0, self.positions.flatten())
+        return data.view(len(self.rows), self.width, *data.shape[1:])
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """b sequences end to end: data [n …] and their lengths."""
+
+    data: Tensor
+    lengths: Lengths
+
+    @staticmethod
+    def of(sequences: Sequence[Tensor]) -> Packed:
+        """Pack b tensors [length …] into one."""
+        data = torch.cat(list(sequences))
+        return Packed(data, Lengths(tuple(len(sequence) for sequence in sequences), data.device))
+
+    def unpack(self) -> tuple[Tensor, ...]:
+        """The b sequences, each [length …]."""
+        return self.data.split(self.lengths.each)
+
+    def with_data(self, data: Tensor) -> Packed:
+        """The same sequences holding something else at each position. [n …]"""
+        return Packed(data, self.lengths)
+
+    def firsts(self) -> Tensor:
+        """What stands at the first position of each sequence. [b …]"""
+        return self.data[self.lengths.starts]
+
+    def means(self) -> Tensor:
+        """The mean over each sequence's positions. [b d]"""
+        sums = self.data.new_zeros(len(self.lengths.each), *self.data.shape[1:])
+        return sums.index_add(0, self.lengths.sequence, self.data) / self.lengths.tensor[:, None]

@@ -1,0 +1,238 @@
+"""The Transformer, assembled from a spec: embeddings, blocks, encoder, decoder, both, and a head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from headwise.core import spec
+from headwise.core.attention import Attention, RelativeBias, Watch
+from headwise.core.packed import Packed
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "silu": F.silu,
+    "tanh": torch.tanh,
+}
+
+
+def norm(this: spec.Norm | None, d: int) -> nn.Module:
+    """The norm a spec asks for; the identity where it asks for none."""
+    if this is None:
+        return nn.Identity()
+    return nn.RMSNorm(d, this.eps) if this.kind == "rms" else nn.LayerNorm(d, this.eps, bias=this.bias)
+
+
+class Nothing(nn.Module):
+    """Stands for a table that a model does not have: adds 0 to whatever it is summed with."""
+
+    def forward(self, *_: Any) -> float:
+        return 0.0
+
+
+class Sinusoids(nn.Module):
+    """Section 3.5 of the original: sines, then cosines, of a place at d/2 wavelengths from 2π to 10000·2π.
+
+    Sines fill the first half of d, as in the authors' own code and in Marian (the paper's text alternates them).
+    """
+
+    def forward(self, positions: Tensor, like: Tensor) -> Tensor:
+        """positions [n], any number of them -> [n d]"""
+        half = like.shape[-1] // 2
+        speeds = 10000 ** (-torch.arange(half, device=like.device, dtype=torch.float32) / half)
+        angles = positions[:, None] * speeds
+        return torch.cat([angles.sin(), angles.cos()], -1).to(like.dtype)
+
+
+class Places(nn.Embedding):
+    """A learned vector for each place (arXiv:1705.03122)."""
+
+    def __init__(self, this: spec.Embeddings):
+        super().__init__(this.n_positions + this.first_position, this.d_embedding)
+        self.first = this.first_position
+
+    def forward(self, positions: Tensor, like: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(positions + self.first)
+
+
+class Embeddings(nn.Module):
+    """What each position starts as: its token, place and type, summed."""
+
+    def __init__(self, this: spec.Embeddings, d_model: int):
+        super().__init__()
+        d = this.d_embedding
+        self.scale = this.scale
+        self.tokens = nn.Embedding(this.vocab_size, d)
+        self.positions = {"learned": Places(this), "sinusoidal": Sinusoids(), None: Nothing()}[this.positions]
+        self.types = nn.Embedding(this.n_types, d) if this.n_types else Nothing()
+        self.norm = norm(this.norm, d)
+        self.dropout = nn.Dropout(this.dropout)
+        self.project = nn.Identity() if d == d_model else nn.Linear(d, d_model)
+
+    def forward(self, ids: Packed, types: Tensor | None = None) -> Packed:
+        """ids [n], types [n] (none: all of type 0) -> [n d]"""
+        tokens = self.tokens(ids.data) * self.scale
+        kinds = torch.zeros_like(ids.data) if types is None else types
+        x = tokens + self.positions(ids.lengths.positions, tokens) + self.types(kinds)
+        return ids.with_data(self.project(self.dropout(self.norm(x))))
+
+
+class FeedForward(nn.Module):
+    """The same two linear layers at every position; gated, a third decides what passes."""
+
+    def __init__(self, this: spec.FeedForward, d_model: int):
+        super().__init__()
+        self.activation = ACTIVATIONS[this.activation]
+        self.up = nn.Linear(d_model, this.d_ff, this.bias)
+        self.gate = nn.Linear(d_model, this.d_ff, this.bias) if this.gated else None
+        self.down = nn.Linear(this.d_ff, d_model, this.bias)
+        self.dropout = nn.Dropout(this.dropout)
+
+    def forward(self, x: Packed) -> Tensor:
+        """[n d] -> [n f] -> [n d]"""
+        up = self.up(x.data)  # [n f]
+        inner = self.activation(up) if self.gate is None else self.activation(self.gate(x.data)) * up
+        return self.down(self.dropout(inner))
+
+
+class Residual(nn.Module):
+    """x + layer(x), with dropout on what is added and a norm before the layer or after the sum."""
+
+    def __init__(self, layer: nn.Module, before: nn.Module, after: nn.Module, dropout: float):
+        super().__init__()
+        self.before = before
+        self.layer = layer
+        self.dropout = nn.Dropout(dropout)
+        self.after = after
+
+    def forward(self, x: Packed, *rest: Any) -> Packed:
+        """[n d] -> [n d]"""
+        added = self.layer(x.with_data(self.before(x.data)), *rest)
+        return x.with_data(self.after(x.data + self.dropout(added)))
+
+
+class Block(nn.Module):
+    """Attention, attention over a memory where there is one, feed-forward."""
+
+    def __init__(self, this: spec.Block, d_model: int):
+        super().__init__()
+
+        def residual(layer: nn.Module, normed: bool = True) -> Residual:
+            before = norm(this.norm if this.pre_norm and normed else None, d_model)
+            after = norm(None if this.pre_norm else this.norm, d_model)
+            return Residual(layer, before, after, this.dropout)
+
+        self.attention = residual(Attention(this.attention, d_model), this.first_norm)
+        self.memory = residual(Attention(this.memory, d_model)) if this.memory else None
+        self.feed_forward = residual(FeedForward(this.feed_forward, d_model))
+
+    def forward(
+        self,
+        x: Packed,
+        memory: Packed | None = None,
+        bias: RelativeBias | None = None,
+        watch: Watch | None = None,
+        layer: int = 0,
+    ) -> Packed:
+        """x [n d], memory [m d] -> [n d]"""
+        x = self.attention(x, None, bias, watch, layer)
+        if self.memory is not None:
+            x = self.memory(x, memory, None, watch, layer)
+        return self.feed_forward(x)
+
+
+class Stack(nn.Module):
+    """Blocks one after the other; with causal attention a decoder, without an encoder."""
+
+    def __init__(self, this: spec.Stack):
+        super().__init__()
+        self.spec = this
+        self.embeddings = Embeddings(this.embeddings, this.d_model)
+        self.bias = RelativeBias(this.relative_bias, this.blocks[0].attention.n_heads) if this.relative_bias else None
+        self.blocks = nn.ModuleList(Block(block, this.d_model) for block in this.blocks)
+        self.norm = norm(this.final_norm, this.d_model)
+
+    def run(self, x: Packed, memory: Packed | None, watch: Watch | None) -> Packed:
+        """Embedded positions [n d] through every block and the last norm -> [n d]"""
+        for layer, block in enumerate(self.blocks):
+            x = block(x, memory, self.bias, watch, layer)
+        return x.with_data(self.norm(x.data))
+
+
+class Encoder(Stack):
+    """Every position sees every other one of its sequence, or those in its window."""
+
+    def forward(self, ids: Packed, types: Tensor | None = None, watch: Watch | None = None) -> Packed:
+        """ids [n], types [n] -> [n d]"""
+        return self.run(self.embeddings(ids, types), None, watch)
+
+
+class Decoder(Stack):
+    """Every position sees those before it, and a memory where its blocks have attention for one."""
+
+    def forward(self, ids: Packed, memory: Packed | None = None, watch: Watch | None = None) -> Packed:
+        """ids [n], memory [m d] -> [n d]"""
+        return self.run(self.embeddings(ids), memory, watch)
+
+
+class EncoderDecoder(nn.Module):
+    """The decoder's memory is what the encoder made of the source."""
+
+    def __init__(self, encoder: spec.Stack, decoder: spec.Stack):
+        super().__init__()
+        self.encoder = Encoder(encoder)
+        self.decoder = Decoder(decoder)
+
+    def forward(self, source: Packed, target: Packed, watch: Watch | None = None) -> Packed:
+        """source ids [m], target ids [n] -> [n d]; watch sees the decoder, watch the encoder by itself."""
+        return self.decoder(target, self.encoder(source), watch)
+
+
+class Head(nn.Module):
+    """From the positions of a sequence to one number per class: pool, a dense layer, a linear one."""
+
+    def __init__(self, this: spec.Head, d_model: int):
+        super().__init__()
+        self.pool = {"first": Packed.firsts, "mean": Packed.means}[this.pool]
+        self.activation = ACTIVATIONS[this.activation]
+        self.dropout_before = nn.Dropout(this.dropout_before)
+        self.dense = nn.Linear(d_model, d_model, this.dense_bias)
+        self.norm = norm(this.norm, d_model)
+        self.dropout = nn.Dropout(this.dropout)
+        self.out = nn.Linear(d_model, this.n_labels)
+
+    def forward(self, x: Packed) -> Tensor:
+        """[n d] -> [b d] -> [b n_labels]"""
+        pooled = self.dropout_before(self.pool(x))
+        return self.out(self.dropout(self.norm(self.activation(self.dense(pooled)))))
+
+
+class Classifier(nn.Module):
+    """An encoder and a head: a sequence in, one number per class out."""
+
+    def __init__(self, encoder: spec.Stack, head: spec.Head):
+        super().__init__()
+        self.encoder = Encoder(encoder)
+        self.head = Head(head, encoder.d_model)
+
+    def forward(self, ids: Packed, types: Tensor | None = None, watch: Watch | None = None) -> Tensor:
+        """ids [n], types [n] -> logits [b n_labels]"""
+        return self.head(self.encoder(ids, types, watch))
+
+
+def initialise(module: nn.Module, generator: torch.Generator, std: float = 0.02) -> None:
+    """Draw a module's linear and embedding weights from N(0, std²), biases 0 and norms 1, as BERT does."""
+    for part in module.modules():
+        if isinstance(part, nn.LayerNorm | nn.RMSNorm):
+            part.reset_parameters()
+        if isinstance(part, nn.Linear | nn.Embedding):
+            nn.init.normal_(part.weight, 0.0, std, generator)
+        if isinstance(part, nn.Linear) and part.bias is not None:
+            nn.init.zeros_(part.bias)

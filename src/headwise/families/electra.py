@@ -1,0 +1,37 @@
+"""ELECTRA (Clark et al. 2020, arXiv:2003.10555): BERT trained to spot replaced tokens, with narrower embeddings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from headwise.core import spec
+from headwise.families import bert
+from headwise.families.family import Config, Family
+
+
+def stack(config: Config) -> spec.Stack:
+    """BERT's, with embeddings of their own width."""
+    base = bert.stack(config)
+    return replace(base, embeddings=replace(base.embeddings, d_embedding=config.get("embedding_size", 128)))
+
+
+def classifier(config: Config, n_labels: int) -> spec.Head:
+    """Dropout, dense, GELU, dropout, linear."""
+    dropout = bert.classifier_dropout(config)
+    return spec.Head(n_labels, activation="gelu", dropout_before=dropout, dropout=dropout)
+
+
+FAMILY = Family(
+    architectures={"electra": "ElectraForSequenceClassification"},
+    prefix="electra.",
+    encoder={**bert.ENCODER, "embeddings_project": "embeddings.project"},
+    head={"classifier.dense": "dense", "classifier.out_proj": "out"},
+    dropped=(
+        "electra.embeddings.position_ids",
+        "discriminator_predictions.",
+        "generator_predictions.",
+        "generator_lm_head.",
+    ),
+    stack=stack,
+    classifier=classifier,
+)

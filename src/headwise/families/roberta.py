@@ -1,0 +1,38 @@
+"""RoBERTa (Liu et al. 2019, arXiv:1907.11692), XLM-R (arXiv:1911.02116) and CamemBERT (arXiv:1911.03894)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from headwise.core import spec
+from headwise.families import bert
+from headwise.families.family import Config, Family
+
+
+def stack(config: Config) -> spec.Stack:
+    """BERT's, with places counted from the one after the padding token's number."""
+    base = bert.stack(config)
+    first = (1 if config.get("pad_token_id") is None else config["pad_token_id"]) + 1
+    places = config["max_position_embeddings"] - first
+    return replace(base, embeddings=replace(base.embeddings, n_positions=places, first_position=first))
+
+
+def classifier(config: Config, n_labels: int) -> spec.Head:
+    """Dropout, dense, tanh, dropout, linear."""
+    dropout = bert.classifier_dropout(config)
+    return spec.Head(n_labels, activation="tanh", dropout_before=dropout, dropout=dropout)
+
+
+FAMILY = Family(
+    architectures={
+        "roberta": "RobertaForSequenceClassification",
+        "xlm-roberta": "XLMRobertaForSequenceClassification",
+        "camembert": "CamembertForSequenceClassification",
+    },
+    prefix="roberta.",
+    encoder=bert.ENCODER,
+    head={"classifier.dense": "dense", "classifier.out_proj": "out"},
+    dropped=("roberta.embeddings.position_ids", "roberta.pooler.", "lm_head."),
+    stack=stack,
+    classifier=classifier,
+)

@@ -1,0 +1,111 @@
+"""Scores: accuracy, precision, recall and F1 of one set of predictions.
+
+Two shapes are understood everywhere in `judging`. Single label: class numbers, integers [rows]. Multi-label: 0 or 1
+for every class, integers [rows, classes]. A ratio with nothing below the line counts as 0.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import sklearn.metrics
+
+from headwise.errors import InputError, listing
+
+METRICS = {"accuracy": "accuracy", "macro_f1": "macro F1", "weighted_f1": "weighted F1", "micro_f1": "micro F1"}
+"""The metrics a model can be chosen by, and how they are written for a reader."""
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """How one class did: three shares between 0 and 1, and the rows that truly have it."""
+
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How one set of predictions did. The averages are over all classes, those without a row included."""
+
+    accuracy: float  # multi-label: share of rows with exactly the right set
+    macro_f1: float
+    weighted_f1: float  # each class counts by its support
+    micro_f1: float  # single label: equal to accuracy
+    per_class: dict[str, ClassScores]
+    rows: int
+
+    def named(self, metric: str) -> float:
+        """The score called `metric`; InputError, listing what there is, for a name not in METRICS."""
+        if metric not in METRICS:
+            raise InputError(f"there is no metric {metric!r}; choose one of {listing(METRICS)}")
+        return float(getattr(self, metric))
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as plain JSON."""
+        return asdict(self)
+
+
+def score(truth: np.ndarray, predicted: np.ndarray, labels: Sequence[str]) -> Scores:
+    """Score predictions against the truth, both [rows] or both [rows, classes].
+
+    Raises InputError without rows, ValueError when the two shapes differ.
+    """
+    if truth.shape != predicted.shape:
+        raise ValueError(f"truth has shape {truth.shape}, predicted {predicted.shape}")
+    if not len(truth):
+        raise InputError("there are no rows to score")
+    right, given, support = counts(truth, predicted, len(labels))
+    precision, recall, f1 = _ratio(right, given), _ratio(right, support), _ratio(2 * right, given + support)
+    same = truth == predicted
+    columns = zip(precision.tolist(), recall.tolist(), f1.tolist(), support.tolist(), strict=True)
+    return Scores(
+        accuracy=float(same.mean() if same.ndim == 1 else same.all(axis=1).mean()),
+        macro_f1=float(f1.mean()),
+        weighted_f1=float(_ratio((f1 * support).sum(), support.sum())),
+        micro_f1=float(_ratio(2 * right.sum(), given.sum() + support.sum())),
+        per_class={label: ClassScores(*values) for label, values in zip(labels, columns, strict=True)},
+        rows=len(truth),
+    )
+
+
+def counts(truth: np.ndarray, predicted: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For every class [classes]: how often it was given rightly, was given at all, and is the truth."""
+    if truth.ndim == 2:
+        return (truth * predicted).sum(axis=0), predicted.sum(axis=0), truth.sum(axis=0)
+    sets = truth[truth == predicted], predicted, truth
+    right, given, support = (np.bincount(numbers, minlength=classes) for numbers in sets)
+    return right, given, support
+
+
+def confusion(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """The confusion matrix, laid out as scikit-learn does: truth by row, prediction by column.
+
+    Single label: rows of class i that were called j, [classes, classes]. Multi-label: for every class
+    [[rightly not given, wrongly given], [missed, rightly given]], [classes, 2, 2].
+    """
+    if truth.ndim == 1:
+        cells = np.bincount(truth * classes + predicted, minlength=classes * classes)
+        return cells.reshape(classes, classes)
+    right, given, support = counts(truth, predicted, classes)
+    wrong, missed = given - right, support - right
+    return np.stack([len(truth) - right - wrong - missed, wrong, missed, right], axis=1).reshape(classes, 2, 2)
+
+
+def classification_report(truth: np.ndarray, predicted: np.ndarray, labels: Sequence[str], digits: int = 3) -> str:
+    """scikit-learn's classification report, every label listed, also one without a row."""
+    if truth.ndim == 2:
+        # scikit-learn takes a single column for a two-class problem; an empty column more, left unlisted, prevents it
+        truth, predicted = (np.pad(array, ((0, 0), (0, 1))) for array in (truth, predicted))
+    report: str = sklearn.metrics.classification_report(
+        truth, predicted, labels=range(len(labels)), target_names=list(labels), digits=digits, zero_division=0
+    )
+    return report
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """above / below, and 0 where below is 0."""
+    return np.where(below == 0, 0.0, above / np.maximum(below, 1))

@@ -1,0 +1,151 @@
+"""A fine-tuned model with all it needs: load it, ask it, score it, save it."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from headwise.errors import InputError
+from headwise.families.checkpoint import Checkpoint, read_classifier, write_classifier
+from headwise.families.hub import sha256
+from headwise.judging.metrics import Scores
+from headwise.judging.report import Report, Verdict
+from headwise.reading.columns import Columns, choose_columns
+from headwise.reading.records import Records
+from headwise.reading.text import Text, Texts, TextTokenizer, json_object
+from headwise.tasks.text_classification import TextClassification
+from headwise.training.data import Asked, Part, Source, opened, other_part
+from headwise.training.loop import predicted
+from headwise.training.saving import CARD, digests, whole
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A classifier, its tokenizer, and what its labels are.
+
+    card: what headwise.json says of where the model came from; empty for a directory made by other tools.
+    report: how it did in training, where it was just trained.
+    """
+
+    task: TextClassification
+    checkpoint: Checkpoint
+    tokenizer: TextTokenizer
+    card: dict[str, Any] = field(default_factory=dict)
+    report: Report | None = None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels, in the order of the columns of probabilities()."""
+        return self.task.labels
+
+    def probabilities(
+        self, texts: Sequence[Text], done: Callable[[int], None] | None = None
+    ) -> npt.NDArray[np.float32]:
+        """The probability of each label for b texts, or pairs of texts. [b labels]"""
+        if not len(texts):
+            return np.zeros((0, len(self.labels)), np.float32)
+        logits, _ = predicted(self.checkpoint.model, self.tokenizer.encode(texts), self.task, done=done)
+        return self.task.probabilities(logits)
+
+    def predict(self, texts: Sequence[Text], done: Callable[[int], None] | None = None) -> list[dict[str, Any]]:
+        """One answer per text or pair: {"label": "positive", "score": 0.98}, or {"labels": […], "scores": […]}
+        where a text may have several. Raises InputError for a single string in place of a list."""
+        if isinstance(texts, str):
+            raise InputError("predict takes a list of texts, found one string; write predict([text])")
+        return self.task.answers(self.probabilities(texts, done))
+
+    def evaluate(self, source: Source, **asked: Any) -> Scores:
+        """Accuracy, F1 and per-class scores on a table with labels; columns as in training unless given."""
+        return self.judge(source, Asked(**asked)).verdicts[-1].scores
+
+    def judge(self, source: Source, asked: Asked, done: Callable[[int], None] | None = None) -> Report:
+        """The same as a whole report. Raises InputError for a table that does not fit the model."""
+        part, notes = self.read(source, asked)
+        began = time.perf_counter()
+        probabilities = self.probabilities(part.texts, done)
+        seconds = time.perf_counter() - began
+        answer = self.task.decide(probabilities).astype(np.int64)
+        truth = part.targets.astype(np.int64)
+        return Report(
+            title=f"{self.task.name}: {part.records.path}",
+            facts=(("rows", f"{len(truth):,}"), ("seconds", f"{seconds:.1f}")),
+            notes=tuple(notes),
+            labels=self.labels,
+            verdicts=(Verdict("the model", self.task.score(truth, probabilities), seconds, answer),),
+            truth=truth,
+            probabilities=probabilities,
+            texts=part.texts,
+            history=(),
+            split="evaluated",
+            metric=self.task.metric,
+        )
+
+    def read(self, source: Source, asked: Asked) -> tuple[Part, list[str]]:
+        """A table with labels, its columns called as in training unless asked otherwise."""
+        records, notes = opened(source, asked)
+        columns = self.columns(records, asked)
+        part, said = other_part(records, "evaluated", columns, self.task, asked)
+        return part, [*notes, *columns.notes, *said]
+
+    def unlabelled(self, source: Source, asked: Asked) -> tuple[Texts, dict[str, Any]]:
+        """The texts of a table, and all its columns."""
+        records, _ = opened(source, asked)
+        columns = self.columns(records, asked, need_label=False)
+        second = None if columns.pair is None else records.table[columns.pair]
+        return Texts(records.table[columns.text], second), {
+            name: records.table[name].to_pylist() for name in records.columns
+        }
+
+    def columns(self, records: Records, asked: Asked, need_label: bool = True) -> Columns:
+        """Which columns to read: those asked for, else those of training where they are there, else a guess."""
+        usual = self.card.get("columns") or {}
+        names = {"text": asked.text_column, "pair": asked.pair_column, "label": asked.label_column}
+        for role in names if need_label else ("text", "pair"):
+            names[role] = names[role] or (usual.get(role) if usual.get(role) in records.columns else None)
+        return choose_columns(records, **names, need_label=need_label)
+
+    def save(self, directory: str | Path) -> None:
+        """Write a Hugging Face model directory that transformers opens, plus headwise.json.
+
+        Raises InputError where it cannot be written whole; then nothing is.
+        """
+        with whole(Path(directory)) as new:
+            self.write(new)
+
+    def write(self, directory: Path) -> None:
+        """Put every file of the model into an empty folder, headwise.json with their digests last."""
+        write_classifier(directory, self.checkpoint, self.labels, self.task.problem_type)
+        self.tokenizer.write(directory)
+        card = {**self.card, "sha256": digests(directory)}
+        (directory / CARD).write_text(json.dumps(card, indent=2, ensure_ascii=False), encoding="utf-8")
+
+
+def load(directory: str | Path) -> Model:
+    """The model of a finished run, or of any Hugging Face directory with a classifier of a family we have.
+
+    Raises InputError where there is none, where it is damaged, and for what is not safetensors.
+    """
+    place = Path(directory)
+    if not place.is_dir():
+        raise InputError(f"{place}: no such model directory")
+    if (place / "checkpoints").is_dir() and not (place / CARD).exists():
+        raise InputError(f"{place}: training has not finished here; go on with the same command and --resume")
+    card = json_object(place / CARD)
+    for name, digest in card.get("sha256", {}).items():
+        if not (place / name).exists() or sha256(place / name) != digest:
+            raise InputError(f"{place / name}: not the file that was saved (its sha256 differs); take a whole copy")
+    checkpoint = read_classifier(place)
+    if not checkpoint.labels:
+        raise InputError(f"{place / 'config.json'}: no id2label, so not a classifier; fine-tune it: headwise train")
+    multi_label = checkpoint.config.get("problem_type") == "multi_label_classification"
+    most = json_object(place / "tokenizer_config.json").get("model_max_length", math.inf)
+    tokenizer = TextTokenizer.read(place, int(min(most, checkpoint.max_length)))
+    return Model(TextClassification(checkpoint.labels, multi_label), checkpoint, tokenizer, card)

@@ -1,0 +1,19 @@
+"""Reading tables of labelled text: files to records, their columns, and splits of their rows."""
+
+from headwise.reading.columns import Columns, choose_columns
+from headwise.reading.records import Records, from_columns
+from headwise.reading.splits import Split, script, shared_texts, split
+from headwise.reading.tables import read, write
+
+__all__ = [
+    "Columns",
+    "Records",
+    "Split",
+    "choose_columns",
+    "from_columns",
+    "read",
+    "script",
+    "shared_texts",
+    "split",
+    "write",
+]

@@ -1,0 +1,124 @@
+"""Records: the rows of one file, every column as text, each row knowing the line it came from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from headwise.errors import InputError, excerpt
+
+
+@dataclass(frozen=True, eq=False)
+class Records:
+    """The rows of one file.
+
+    path: as the user wrote it.
+    table: every column holds text, or lists of text; never null.
+    notes: what was guessed while reading, in words, to be printed.
+    """
+
+    path: str
+    table: pa.Table
+    notes: tuple[str, ...] = ()
+    find_line: Callable[[int], int] | None = field(default=None, repr=False)  # row of the file -> line; None: no lines
+    rows: npt.NDArray[np.int64] | None = field(default=None, repr=False)  # rows of the file, once some were selected
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns, in the file's order."""
+        return tuple(self.table.column_names)
+
+    def line(self, row: int) -> int:
+        """The line of the file where this row begins, from 1; where a file has no lines, the row's number, from 1.
+
+        Reads the file again, so it is meant for messages.
+        """
+        row = row if self.rows is None else int(self.rows[row])
+        return row + 1 if self.find_line is None else self.find_line(row)
+
+    def where(self, row: int) -> str:
+        """The place of this row in words: 'reviews.csv, line 7' or 'reviews.parquet, row 7'."""
+        return f"{self.path}, {'row' if self.find_line is None else 'line'} {self.line(row)}"
+
+    def select(self, rows: npt.NDArray[np.int64]) -> Records:
+        """These rows, in this order; they keep their lines."""
+        origin = rows if self.rows is None else self.rows[rows]
+        return replace(self, table=self.table.take(pa.array(rows)), rows=origin)
+
+
+def from_columns(columns: Mapping[str, Sequence[Any]]) -> Records:
+    """Records from data in memory: text stays as it is, a list becomes a list of text, a number its `str`.
+
+    Raises InputError where a value is missing (None or NaN) or nested, or the columns differ in length.
+    """
+    lengths = {len(values) for values in columns.values()}
+    if len(lengths) > 1:
+        raise InputError(f"<memory>: the columns have {min(lengths)} to {max(lengths)} rows; give each as many")
+    arrays = {}
+    for name, values in columns.items():
+        arrays[name] = text_array(values, name, lambda row: f"<memory>, row {row + 1}")
+        if arrays[name] is None:
+            raise InputError(f"<memory>: column {excerpt(name)} holds nested values; give text or lists of text")
+    return Records("<memory>", pa.table(arrays))
+
+
+def text_array(values: Sequence[Any], name: str, place: Callable[[int], str], like: Any = None) -> Any:
+    """A column's values as an Arrow array of text, or of lists of text; None where they are nested deeper.
+
+    place: the place of a value in words, for messages.
+    like: the type of the column's earlier values, if any.
+
+    Raises InputError where a value is missing, a list among texts (or the reverse), or no valid Unicode.
+    """
+    if like != _LISTS and all(type(value) is str for value in values):
+        texts = values  # the usual case, fast
+    else:
+        texts = [_as_text(value) for value in values]
+        if _NESTED in texts:
+            return None
+        lists = like == _LISTS if like is not None else isinstance(texts[0], list)
+        for row, text in enumerate(texts):
+            if text is None or (isinstance(text, list) and None in text):
+                raise InputError(
+                    f"{place(row)}: no value (null) in column {excerpt(name)}; give one or leave out the row"
+                )
+            if isinstance(text, list) != lists:
+                kinds = ("text", "a list") if lists else ("a list", "text")
+                raise InputError(f"{place(row)}: {kinds[0]} in column {excerpt(name)}, expected {kinds[1]} as above")
+        like = _LISTS if lists else None
+    try:
+        return pa.array(texts, like or pa.string())
+    except UnicodeEncodeError as error:
+        row = next(row for row, text in enumerate(texts) if not _is_unicode(text))
+        raise InputError(
+            f"{place(row)}: half a surrogate pair in column {excerpt(name)}, not a character; remove it"
+        ) from error
+
+
+_LISTS = pa.list_(pa.string())
+_NESTED = object()
+
+
+def _as_text(value: Any) -> Any:
+    """Text, a list of texts, None for a missing value, or _NESTED."""
+    if value is None or (isinstance(value, (float, np.floating)) and value != value):
+        return None
+    if isinstance(value, (bool, np.bool_)):
+        return "true" if value else "false"
+    if isinstance(value, (list, tuple)):
+        items = [_as_text(item) for item in value]
+        return items if all(item is None or isinstance(item, str) for item in items) else _NESTED
+    return _NESTED if isinstance(value, dict) else str(value)
+
+
+def _is_unicode(text: str | list[str]) -> bool:
+    return not re.search("[\ud800-\udfff]", "".join(text))

@@ -1,0 +1,165 @@
+"""Text into tokens and back, with the tokenizer a model directory brings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from tokenizers import ByteLevelBPETokenizer, Tokenizer
+from tokenizers.implementations import BertWordPieceTokenizer
+from tokenizers.processors import RobertaProcessing
+
+from headwise.errors import InputError
+
+Text = str | tuple[str, str]  # one text, or a pair
+CHUNK = 1024  # texts tokenized at a time: their Python objects live no longer
+CHARACTERS_PER_TOKEN = 64  # a tokenizer reads the whole text before it cuts, so nobody gives it four million characters
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """b texts as numbers, end to end."""
+
+    ids: npt.NDArray[np.int32]  # [n]
+    types: npt.NDArray[np.int8]  # [n] 0, and 1 in the second text of a pair
+    lengths: npt.NDArray[np.int64]  # [b]
+    cut: npt.NDArray[np.int64]  # [b] tokens left out because the text was longer than the limit
+    unknown_id: int | None  # stands for what the tokenizer has no entry for
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def unknown(self) -> int:
+        """Of the n, how many the tokenizer had no entry for."""
+        return int((self.ids == self.unknown_id).sum())
+
+    @cached_property
+    def starts(self) -> npt.NDArray[np.int64]:
+        """Where each text begins. [b]"""
+        return np.cumsum(self.lengths) - self.lengths
+
+    def places(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Where the tokens of these rows stand among the n."""
+        lengths = self.lengths[rows]
+        inside = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        return np.repeat(self.starts[rows], lengths) + inside
+
+    def select(self, rows: npt.NDArray[np.int64]) -> Tokens:
+        """These rows, in this order."""
+        at = self.places(rows)
+        return Tokens(self.ids[at], self.types[at], self.lengths[rows], self.cut[rows], self.unknown_id)
+
+
+@dataclass(frozen=True, eq=False)
+class Texts(Sequence[Text]):
+    """One column of text, or two side by side, as a sequence that makes its Python objects only when asked."""
+
+    first: pa.ChunkedArray
+    second: pa.ChunkedArray | None = None
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def __getitem__(self, at: Any) -> Any:
+        if self.second is None:
+            return self.first[at].to_pylist() if isinstance(at, slice) else self.first[int(at)].as_py()
+        if isinstance(at, slice):
+            return list(zip(self.first[at].to_pylist(), self.second[at].to_pylist(), strict=True))
+        return self.first[int(at)].as_py(), self.second[int(at)].as_py()
+
+
+class TextTokenizer:
+    """A tokenizer and the files it came from."""
+
+    def __init__(self, tokenizer: Tokenizer, config: dict[str, Any], max_length: int):
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        self.tokenizer = tokenizer
+        self.config = config
+        self.max_length = max_length
+
+    @staticmethod
+    def read(directory: Path, max_length: int) -> TextTokenizer:
+        """The tokenizer of a model directory, cutting at max_length tokens. Raises InputError where there is none."""
+        config = json_object(directory / "tokenizer_config.json")
+        try:
+            return TextTokenizer(read_tokenizer(directory, config), config, max_length)
+        except InputError:
+            raise
+        except Exception as error:  # tokenizers raises bare Exception for a damaged file
+            raise InputError(f"{directory}: the tokenizer cannot be read ({error}); fetch the model again") from None
+
+    def encode(self, texts: Sequence[Text]) -> Tokens:
+        """b texts or pairs -> Tokens, special tokens added; what is over max_length is cut and counted."""
+        parts = [self.encode_chunk(texts[start : start + CHUNK]) for start in range(0, len(texts), CHUNK)]
+        ids, types, lengths, cut = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        return Tokens(ids, types, lengths, cut, self.unknown_id)
+
+    def encode_chunk(self, texts: Sequence[Text]) -> tuple[Any, Any, Any, Any]:
+        """Some texts -> ids [n], types [n], lengths [b], cut [b]"""
+        texts = [self.capped(text) for text in texts]
+        encodings = self.tokenizer.encode_batch(texts)
+        whole = np.array([len(encoding) for encoding in encodings], np.int64)
+        long = np.flatnonzero(whole > self.max_length)
+        if len(long):
+            self.tokenizer.enable_truncation(self.max_length)
+            for row, encoding in zip(long, self.tokenizer.encode_batch([texts[row] for row in long]), strict=True):
+                encodings[row] = encoding
+            self.tokenizer.no_truncation()
+        ids = np.concatenate([np.array(encoding.ids, np.int32) for encoding in encodings])
+        types = np.concatenate([np.array(encoding.type_ids, np.int8) for encoding in encodings])
+        return ids, types, np.minimum(whole, self.max_length), np.maximum(whole - self.max_length, 0)
+
+    def capped(self, text: Text) -> Text:
+        """As much of a text as could still fill max_length."""
+        most = self.max_length * CHARACTERS_PER_TOKEN
+        return text[:most] if isinstance(text, str) else (text[0][:most], text[1][:most])
+
+    @property
+    def unknown_id(self) -> int | None:
+        """The number of the token that stands for what has no entry."""
+        token = self.config.get("unk_token") or "[UNK]"
+        return self.tokenizer.token_to_id(token["content"] if isinstance(token, dict) else token)
+
+    def write(self, directory: Path) -> None:
+        """tokenizer.json and tokenizer_config.json, from which transformers makes the same tokenizer."""
+        config = {"tokenizer_class": "PreTrainedTokenizerFast", **self.config, "model_max_length": self.max_length}
+        text = json.dumps(config, indent=2, ensure_ascii=False)
+        (directory / "tokenizer_config.json").write_text(text, encoding="utf-8")
+        self.tokenizer.save(str(directory / "tokenizer.json"))
+
+
+def json_object(file: Path) -> dict[str, Any]:
+    """What a JSON file holds; empty where there is no such file."""
+    if not file.exists():
+        return {}
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{file}: not valid JSON ({error}); fetch the file again") from None
+
+
+def read_tokenizer(directory: Path, config: dict[str, Any]) -> Tokenizer:
+    """tokenizer.json, or the vocabulary files of before it: BERT's word pieces, RoBERTa's byte pairs."""
+    if (directory / "tokenizer.json").exists():
+        return Tokenizer.from_file(str(directory / "tokenizer.json"))
+    if (directory / "vocab.txt").exists():
+        lowercase = config.get("do_lower_case", True)
+        return BertWordPieceTokenizer(str(directory / "vocab.txt"), lowercase=lowercase)._tokenizer
+    if (directory / "merges.txt").exists():
+        pieces = ByteLevelBPETokenizer(str(directory / "vocab.json"), str(directory / "merges.txt"))._tokenizer
+        sep, cls = (config.get(name, usual) for name, usual in (("sep_token", "</s>"), ("cls_token", "<s>")))
+        pieces.post_processor = RobertaProcessing((sep, pieces.token_to_id(sep)), (cls, pieces.token_to_id(cls)))
+        return pieces
+    raise InputError(
+        f"{directory}: no tokenizer.json, vocab.txt or merges.txt; make one with transformers: "
+        "AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)"
+    )

@@ -1,0 +1,1 @@
+"""Training: the recipe, the optimizer, the loop, and saving what came of it."""

@@ -1,0 +1,215 @@
+"""The rows a run trains, validates and is tested on: read, split, their columns found, checked against each other."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headwise.errors import InputError
+from headwise.reading.batches import Examples
+from headwise.reading.columns import Columns, choose_columns
+from headwise.reading.records import Records
+from headwise.reading.splits import script, shared_texts, split
+from headwise.reading.tables import read
+from headwise.reading.text import Texts, TextTokenizer
+from headwise.tasks.text_classification import TextClassification, has_lists, labels_in
+
+Source = str | Path | Records  # a file, or rows already in memory
+VALIDATION, TEST = 0.1, 0.1  # shares of the rows where only one file is given
+
+
+def word(default: Any, help: str) -> Any:
+    """Something to say about a table."""
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a user may say about a table; None is guessed, and the guess is told."""
+
+    text_column: str | None = word(None, "column of the text; found by its usual names unless given")
+    pair_column: str | None = word(None, "column of the second text, where texts come in pairs")
+    label_column: str | None = word(None, "column of the label; found by its usual names unless given")
+    label_separator: str | None = word(None, "a text may have several labels in one field, cut here: '|'")
+    delimiter: str | None = word(None, "between the fields of a csv; found unless given")
+    no_quote: bool = word(False, "quotation marks in a csv are characters like any other")
+    skip_empty: bool = word(False, "leave rows without text out instead of stopping")
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Rows of one split."""
+
+    name: str
+    records: Records
+    texts: Texts
+    targets: npt.NDArray[Any]  # [b] or [b c]
+
+    def select(self, rows: npt.NDArray[np.int64], name: str) -> Part:
+        records, at = self.records.select(rows), pa.array(rows)
+        second = None if self.texts.second is None else self.texts.second.take(at)
+        return Part(name, records, Texts(self.texts.first.take(at), second), self.targets[rows])
+
+    @property
+    def joined(self) -> pa.ChunkedArray:
+        """One text per row, a pair as one."""
+        if self.texts.second is None:
+            return self.texts.first
+        return pc.binary_join_element_wise(self.texts.first, self.texts.second, "\0")
+
+    def examples(self, tokenizer: TextTokenizer) -> Examples:
+        return Examples(tokenizer.encode(self.texts), self.targets)
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """The splits of a job, and what is to be said about them."""
+
+    train: Part
+    valid: Part
+    test: Part | None
+    columns: Columns
+    task: TextClassification
+    notes: tuple[str, ...]
+
+    @property
+    def judged(self) -> Part:
+        """What the report is about: the test rows, or where there are none the validation rows."""
+        return self.valid if self.test is None else self.test
+
+    def fingerprints(self) -> dict[str, str]:
+        """sha256 of each split's texts and targets."""
+        parts = [part for part in (self.train, self.valid, self.test) if part is not None]
+        return {part.name: fingerprint(part) for part in parts}
+
+
+def read_data(
+    train: Source, valid: Source | None, test: Source | None, asked: Asked, seed: int, known: Sequence[str] = ()
+) -> Data:
+    """Read what is given and split off what is not.
+
+    known: labels a model has already; where the data has the same ones, they stay in that order.
+
+    Raises InputError for files that cannot be read, columns that cannot be found, empty texts, a single class,
+    and labels that training never sees.
+    """
+    records, notes = opened(train, asked)
+    columns = choose_columns(records, asked.text_column, asked.pair_column, asked.label_column)
+    assert columns.label is not None  # choose_columns finds one or raises
+    multi_label = asked.label_separator is not None or has_lists(records, columns.label)
+    records, skipped = refused_or_skipped(records, columns, asked.skip_empty)
+    labels = labels_in(records, columns.label, multi_label, asked.label_separator)
+    task = TextClassification(tuple(known) if set(known) == set(labels) else labels, multi_label)
+    whole = part_of(records, "train", columns, task, asked)
+    language = f"language: {script(whole.texts.first)} (guessed from the letters)"
+    notes += [*columns.notes, f"task: {task.name}, {kind(task)}", language, *skipped]
+    given: dict[str, Part | None] = {"validation": None, "test": None}
+    for name, source in (("validation", valid), ("test", test)):
+        if source is not None:
+            given[name], said = other_part(source, name, columns, task, asked)
+            notes += said
+    parts, said = split_off(whole, given, seed)
+    data = Data(parts["train"], parts["validation"], parts.get("test"), columns, task, ())
+    return replace(data, notes=(*notes, *said, *repeated(data)))
+
+
+def kind(task: TextClassification) -> str:
+    """A few words for the notes."""
+    return f"{len(task.labels)} labels, {'any number of them' if task.multi_label else 'one'} per text"
+
+
+def opened(source: Source, asked: Asked) -> tuple[Records, list[str]]:
+    """Rows and what was guessed to read them."""
+    records = (
+        source
+        if isinstance(source, Records)
+        else read(source, delimiter=asked.delimiter, quote=False if asked.no_quote else None)
+    )
+    return records, list(records.notes)
+
+
+def refused_or_skipped(records: Records, columns: Columns, skip: bool) -> tuple[Records, list[str]]:
+    """Rows whose texts hold something. Raises InputError at the first empty one unless they are to be skipped."""
+    names = [columns.text] if columns.pair is None else [columns.text, columns.pair]
+    empty = np.zeros(len(records), bool)
+    for name in names:
+        if has_lists(records, name):
+            raise InputError(f"{records.path}: column {name} holds lists, expected text")
+        empty |= pc.equal(pc.utf8_trim_whitespace(records.table[name]), "").to_numpy()
+    if not empty.any():
+        return records, []
+    first = int(empty.argmax())
+    if not skip:
+        raise InputError(
+            f"{records.where(first)}: the text is empty ({int(empty.sum())} such rows in all); "
+            "write one, delete the row, or leave such rows out with --skip-empty"
+        )
+    if empty.all():
+        raise InputError(f"{records.path}: every text is empty; choose another column with --text-column")
+    return records.select(np.flatnonzero(~empty)), [f"{records.path}: {int(empty.sum())} rows without text left out"]
+
+
+def part_of(records: Records, name: str, columns: Columns, task: TextClassification, asked: Asked) -> Part:
+    """One split's texts and targets."""
+    second = None if columns.pair is None else records.table[columns.pair]
+    assert columns.label is not None
+    targets = task.targets(records, columns.label, asked.label_separator)
+    return Part(name, records, Texts(records.table[columns.text], second), targets)
+
+
+def other_part(
+    source: Source, name: str, columns: Columns, task: TextClassification, asked: Asked
+) -> tuple[Part, list[str]]:
+    """A validation or test file, whose columns are called as in training."""
+    records, notes = opened(source, asked)
+    choose_columns(records, columns.text, columns.pair, columns.label)
+    records, skipped = refused_or_skipped(records, columns, asked.skip_empty)
+    return part_of(records, name, columns, task, asked), [*notes, *skipped]
+
+
+def split_off(whole: Part, given: dict[str, Part | None], seed: int) -> tuple[dict[str, Part], list[str]]:
+    """The parts by name. Without validation rows some are taken from training; without either, test rows too."""
+    parts = {name: part for name, part in given.items() if part is not None}
+    if "validation" in parts:
+        return {"train": whole, **parts}, []
+    names = ["train", "validation"] if "test" in parts else ["train", "validation", "test"]
+    shares = [1 - VALIDATION, VALIDATION] if "test" in parts else [1 - VALIDATION - TEST, VALIDATION, TEST]
+    classes = whole.targets.argmax(1) if whole.targets.ndim == 2 else whole.targets
+    try:
+        cut = split(whole.joined, classes, shares, seed)
+    except InputError as error:
+        raise InputError(f"{whole.records.path}: {error}") from None
+    parts |= {name: whole.select(rows, name) for name, rows in zip(names, cut.parts, strict=True)}
+    sizes = ", ".join(f"{name} {len(rows):,}" for name, rows in zip(names, cut.parts, strict=True))
+    return parts, [f"{whole.records.path} split by label with seed {seed}: {sizes} rows", *cut.notes]
+
+
+def repeated(data: Data) -> list[str]:
+    """A word for each split that repeats texts of another one."""
+    parts: Sequence[Part | None] = (data.train, data.valid, data.test)
+    found = []
+    for i, first in enumerate(parts):
+        for second in parts[i + 1 :]:
+            texts, rows = (0, 0) if first is None or second is None else shared_texts(first.joined, second.joined)
+            if texts and first is not None and second is not None:
+                found.append(
+                    f"leak: {texts:,} texts of {second.name} ({rows:,} of its {len(second.targets):,} rows) "
+                    f"also stand in {first.name}, which flatters its score"
+                )
+    return found
+
+
+def fingerprint(part: Part) -> str:
+    """sha256 of a split's texts and targets, in their order."""
+    digest = hashlib.sha256(np.ascontiguousarray(part.targets).tobytes())
+    for start in range(0, len(part.texts), 4096):
+        digest.update(repr(part.texts[start : start + 4096]).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()

@@ -1,0 +1,97 @@
+"""Every hyperparameter of a training run, and defaults that make a first run a good run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, get_args
+
+from headwise.errors import InputError
+
+Optimizer = Literal["adamw", "sgd"]
+Schedule = Literal["linear", "cosine", "constant"]
+
+LEAST_STEPS = 1600  # small sets are stable when trained long rather than for 3 epochs (arXiv:2006.04884, 2006.05987)
+MOST_EPOCHS = 20
+
+
+def knob(default: Any, help: str, low: float = -math.inf, high: float = math.inf) -> Any:
+    """A hyperparameter: its default, what it does, and its range."""
+    return field(default=default, metadata={"help": help, "low": low, "high": high})
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train. Names are those of Hugging Face's TrainingArguments where it has one.
+
+    A step takes batch_size · gradient_accumulation_steps rows. Raises InputError for values out of range.
+    """
+
+    learning_rate: float = knob(5e-5, "else 1e-4 for small models, 3e-5 at BERT-base's width", 0, 10)
+    epochs: float = knob(3.0, "else as many as make 1,600 steps, from 1 to 20", 0, 10_000)
+    batch_size: int = knob(32, "rows in a batch; else 32, or 16 below 2,000 rows", 1)
+    gradient_accumulation_steps: int = knob(1, "batches to a step (1)", 1)
+    optimizer: Optimizer = knob("adamw", "adamw or sgd (adamw)")
+    adam_beta1: float = knob(0.9, "of adamw (0.9)", 0, 1)
+    adam_beta2: float = knob(0.999, "of adamw (0.999)", 0, 1)
+    adam_epsilon: float = knob(1e-8, "of adamw (1e-8)", 0, 1)
+    momentum: float = knob(0.9, "of sgd (0.9)", 0, 1)
+    weight_decay: float = knob(0.01, "not on norms and biases (0.01)", 0, 10)
+    layerwise_decay: float = knob(1.0, "each block learns this times as fast as the one above it (1)", 0, 1)
+    lr_scheduler_type: Schedule = knob("linear", "linear, cosine or constant, after warm-up (linear)")
+    warmup_ratio: float = knob(0.1, "share of the steps in which the learning rate rises (0.1)", 0, 1)
+    max_grad_norm: float = knob(1.0, "longer gradients are shortened to this; 0: none is (1)", 0)
+    dropout: float | None = knob(None, "everywhere; else as the model's config has it", 0, 0.99)
+    label_smoothing: float = knob(0.0, "share of certainty given to all labels alike (0)", 0, 0.99)
+    class_weights: str | Mapping[str, float] = knob("none", "none, balanced, or label=weight,label=weight,… (none)")
+    max_length: int | None = knob(None, "tokens of a text at most; else what the model can take", 3)
+    eval_steps: int | None = knob(None, "steps between evaluations; else ten a run, at least one an epoch", 1)
+    metric: str | None = knob(None, "chooses the best weights: accuracy, macro_f1, weighted_f1, micro_f1")
+    patience: int | None = knob(5, "evaluations without a better metric before stopping (5)", 1)
+    seed: int = knob(42, "of splits, order, dropout and head (42)", 0, 2**32 - 1)
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            value, low, high = getattr(self, one.name), one.metadata["low"], one.metadata["high"]
+            if isinstance(value, int | float) and not low <= value <= high:
+                raise InputError(f"{one.name} is {value:g}, expected {low:g} to {high:g}")
+        for name, words in (("optimizer", Optimizer), ("lr_scheduler_type", Schedule)):
+            if getattr(self, name) not in get_args(words):
+                raise InputError(f"{name} is {getattr(self, name)!r}, expected {' or '.join(get_args(words))}")
+
+    @staticmethod
+    def of(rows: int, d_model: int, **given: Any) -> Recipe:
+        """The defaults for so many rows and a model so wide, with what the user gave in their place.
+
+        Small models want a larger learning rate; small sets smaller batches and at least LEAST_STEPS steps.
+        """
+        names = [one.name for one in fields(Recipe)]
+        unknown = set(given) - set(names)
+        if unknown:
+            raise InputError(
+                f"no option is called {', '.join(sorted(unknown))}; hyperparameters are {', '.join(names)}"
+            )
+        given = {name: value for name, value in given.items() if value is not None}
+        batch_size = given.get("batch_size", 32 if rows >= 2000 else 16)
+        steps = math.ceil(rows / (batch_size * given.get("gradient_accumulation_steps", 1)))
+        defaults = {
+            "learning_rate": 1e-4 if d_model < 512 else 5e-5 if d_model < 768 else 3e-5 if d_model < 1024 else 2e-5,
+            "batch_size": batch_size,
+            "epochs": float(min(max(math.ceil(LEAST_STEPS / steps), 1), MOST_EPOCHS)),
+        }
+        return Recipe(**(defaults | given))
+
+    def steps_per_epoch(self, rows: int) -> int:
+        """Optimizer steps to see every row once; the last may take fewer rows."""
+        return math.ceil(rows / (self.batch_size * self.gradient_accumulation_steps))
+
+    def steps(self, rows: int) -> int:
+        """Optimizer steps of the whole run."""
+        return max(1, round(self.epochs * self.steps_per_epoch(rows)))
+
+    def evaluate_every(self, rows: int) -> int:
+        """Steps between evaluations."""
+        if self.eval_steps is not None:
+            return self.eval_steps
+        return max(1, min(self.steps_per_epoch(rows), math.ceil(self.steps(rows) / 10)))

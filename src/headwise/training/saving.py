@@ -1,0 +1,135 @@
+"""Saving: checkpoints a run can go on from, and directories that are written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from headwise.errors import InputError
+from headwise.families.hub import sha256
+from headwise.training.loop import State
+
+MANIFEST = "state.json"
+CARD = "headwise.json"  # in a finished model directory
+FACTS = ("step", "best_step", "best_score", "losses", "history")
+KEPT = 2  # checkpoints on disk: the newest, and one more in case it is damaged
+
+
+@contextlib.contextmanager
+def whole(place: Path) -> Iterator[Path]:
+    """A temporary folder beside place; when the block ends well, its files are on disk and it becomes place.
+
+    A file of the same name in place is replaced, others stay. Raises InputError where the disk is full or
+    nothing may be written, and leaves place as it was.
+    """
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        new = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
+    except OSError as error:
+        raise unwritable(place, error) from None
+    try:
+        yield new
+        for file in [*new.iterdir(), new]:
+            synced(file)
+        new.chmod(0o755)
+        if place.exists():
+            for file in sorted(new.iterdir(), key=lambda file: file.name == CARD):  # last: it says all is there
+                os.replace(file, place / file.name)
+        else:
+            os.replace(new, place)
+        synced(place.parent)
+    except (OSError, SafetensorError) as error:
+        raise unwritable(place, error) from None
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def unwritable(place: Path, error: Exception) -> InputError:
+    """What to tell somebody whose disk did not take it."""
+    full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
+    if full:
+        return InputError(f"{place}: the disk is full, nothing was written; free some space or choose another --out")
+    return InputError(f"{place}: cannot be written ({getattr(error, 'strerror', None) or error}); choose another place")
+
+
+def synced(path: Path) -> None:
+    """Wait until a file or folder is really on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def digests(directory: Path) -> dict[str, str]:
+    """The sha256 of every file in a folder."""
+    return {file.name: sha256(file) for file in sorted(directory.iterdir()) if file.is_file()}
+
+
+def save_checkpoint(directory: Path, state: State, made_for: dict[str, Any]) -> Path:
+    """Write the state as directory/step-N, then remove all but the newest few.
+
+    made_for is what must be the same when a run goes on: recipe, data, model.
+    """
+    place = directory / f"step-{state.step:08d}"
+    with whole(place) as new:
+        save_file(state.model.state_dict(), new / "model.safetensors")
+        save_file(optimizer_tensors(state.optimizer), new / "optimizer.safetensors")
+        if state.best_step != state.step:
+            save_file(state.best, new / "best.safetensors")
+        facts = {name: getattr(state, name) for name in FACTS}
+        manifest = {**facts, "made_for": made_for, "sha256": digests(new)}
+        (new / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    for old in sorted(directory.glob("step-*"))[:-KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
+    return place
+
+
+def newest_checkpoint(directory: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The newest checkpoint whose files are what its manifest says, and that manifest."""
+    for place in sorted(directory.glob("step-*"), reverse=True):
+        try:
+            manifest = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
+            if all(sha256(place / name) == digest for name, digest in manifest["sha256"].items()):
+                return place, manifest
+        except (OSError, ValueError, KeyError):
+            continue
+    return None
+
+
+def restore(state: State, place: Path, manifest: dict[str, Any]) -> None:
+    """Put a state back to what it was when the checkpoint was saved."""
+    weights = load_file(place / "model.safetensors")
+    state.model.load_state_dict(weights)
+    best = place / "best.safetensors"
+    state.best = load_file(best) if best.exists() else weights
+    for name in FACTS:
+        setattr(state, name, manifest[name])
+    load_optimizer(state.optimizer, load_file(place / "optimizer.safetensors"))
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """All an optimizer remembers, as 'parameter number.name' -> tensor."""
+    remembered = optimizer.state_dict()["state"]
+    return {f"{number}.{name}": tensor for number, kept in remembered.items() for name, tensor in kept.items()}
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """The reverse of optimizer_tensors."""
+    remembered: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        number, name = key.split(".", 1)
+        remembered.setdefault(int(number), {})[name] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": remembered})

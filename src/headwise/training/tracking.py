@@ -1,0 +1,69 @@
+"""Telling TensorBoard or Weights & Biases what a run does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from headwise.errors import InputError
+from headwise.training.loop import Evaluation, Step
+
+Listener = Callable[[Step | Evaluation], None]
+
+
+def numbers(event: Step | Evaluation) -> dict[str, float]:
+    """What there is to plot in an event, under the field's usual names."""
+    if isinstance(event, Step):
+        return {
+            "train/loss": event.loss,
+            "train/learning_rate": event.learning_rate,
+            "train/grad_norm": event.grad_norm,
+            "train/tokens_per_second": event.tokens / event.seconds,
+        }
+    return {"eval/loss": event.loss, **{f"eval/{name}": value for name, value in event.scores.items()}}
+
+
+def tensorboard(directory: Path, facts: dict[str, Any]) -> tuple[Listener, Callable[[], None]]:
+    """Events for TensorBoard below directory/tensorboard. Raises InputError where the package is absent."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise InputError("--report-to tensorboard needs the package: pip install tensorboard") from None
+    writer = SummaryWriter(str(directory / "tensorboard"))
+    writer.add_text("recipe", "\n".join(f"- {name}: {value}" for name, value in facts.items()))
+
+    def listen(event: Step | Evaluation) -> None:
+        for name, value in numbers(event).items():
+            writer.add_scalar(name, value, event.step)
+
+    return listen, writer.close
+
+
+def wandb(directory: Path, facts: dict[str, Any]) -> tuple[Listener, Callable[[], None]]:
+    """A Weights & Biases run, offline where WANDB_MODE=offline. Raises InputError where the package is absent."""
+    try:
+        import wandb as client
+    except ImportError:
+        raise InputError("--report-to wandb needs the package: pip install wandb") from None
+    directory.mkdir(parents=True, exist_ok=True)
+    run = client.init(project="headwise", dir=str(directory), config=facts)
+
+    def listen(event: Step | Evaluation) -> None:
+        run.log(numbers(event), step=event.step)
+
+    return listen, run.finish
+
+
+TRACKERS = {"tensorboard": tensorboard, "wandb": wandb}
+
+
+def trackers(
+    names: Sequence[str], directory: Path, facts: dict[str, Any]
+) -> tuple[list[Listener], list[Callable[[], None]]]:
+    """Listeners for a run's events, and what to call when it ends. Raises InputError for a name we do not know."""
+    for name in names:
+        if name not in TRACKERS:
+            raise InputError(f"--report-to {name}: expected {' or '.join(TRACKERS)}")
+    started = [TRACKERS[name](directory, facts) for name in names]
+    return [listen for listen, _ in started], [close for _, close in started]

@@ -6,7 +6,7 @@ import inspect
 import json
 import sys
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -16,6 +16,7 @@ import typer
 
 from headwise.errors import InputError, excerpt
 from headwise.families.hub import STARTER
+from headwise.reading.text import Text
 from headwise.training.data import Asked
 from headwise.training.recipe import Recipe
 
@@ -138,6 +139,7 @@ def predict(
     if texts and input:
         raise InputError("predict takes texts or --input, not both; leave one out")
     model, narrator = load(run), Narrator()
+    asked: Sequence[Text]
     if input is not None:
         asked, columns = model.unlabelled(input, Asked(**options))
     else:

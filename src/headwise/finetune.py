@@ -55,6 +55,11 @@ class Job:
     recipe: Recipe
     notes: tuple[str, ...]
 
+    @property
+    def metric(self) -> str:
+        """What chooses the best weights."""
+        return self.recipe.metric or self.data.task.metric
+
     def made_for(self) -> dict[str, Any]:
         """What must be the same for a run to go on."""
         return {"model": self.name, "recipe": asdict(self.recipe), "data": self.data.fingerprints()}
@@ -95,7 +100,8 @@ def train(
             stack.callback(close)
         before = judged_before(job, narrator) if with_baselines else ()
         state = State(job.checkpoint.model, optimizer(job.checkpoint.model, job.recipe))
-        seconds = run(job, state, place, resume, [narrator.bar(job), *listeners], narrator, stack)
+        bar = narrator.bar(job.recipe.steps(len(job.train)), job.metric)
+        seconds = run(job, state, place, resume, [bar, *listeners], narrator, stack)
     finished = finish(job, state, before, seconds, narrator)
     if place is not None:
         write_run(place, finished)
@@ -126,7 +132,7 @@ def prepared(
 ) -> Job:
     """Read everything and settle everything, telling what was guessed."""
     asked = Asked(**{field.name: options.pop(field.name) for field in fields(Asked) if field.name in options})
-    seed = options.get("seed") if options.get("seed") is not None else Recipe.seed
+    seed: int = options.setdefault("seed", Recipe.seed)
     directory = locate(name)
     data = read_data(train, valid, test, asked, seed, known=labels_of(read_config(directory)))
     narrator.say(*data.notes)
@@ -312,7 +318,7 @@ def finish(job: Job, state: State, before: tuple[Verdict, ...], seconds: float, 
         texts=part.texts,
         history=tuple(steps + evaluations),
         split=part.name,
-        metric=job.recipe.metric or task.metric,
+        metric=job.metric,
     )
     card = {
         "headwise": version("headwise"),

@@ -47,7 +47,7 @@ class Model:
         return self.task.labels
 
     def probabilities(
-        self, texts: Sequence[Text], done: Callable[[int], None] | None = None
+        self, texts: Sequence[Text], done: Callable[[int, int], None] | None = None
     ) -> npt.NDArray[np.float32]:
         """The probability of each label for b texts, or pairs of texts. [b labels]"""
         if not len(texts):
@@ -55,7 +55,7 @@ class Model:
         logits, _ = predicted(self.checkpoint.model, self.tokenizer.encode(texts), self.task, done=done)
         return self.task.probabilities(logits)
 
-    def predict(self, texts: Sequence[Text], done: Callable[[int], None] | None = None) -> list[dict[str, Any]]:
+    def predict(self, texts: Sequence[Text], done: Callable[[int, int], None] | None = None) -> list[dict[str, Any]]:
         """One answer per text or pair: {"label": "positive", "score": 0.98}, or {"labels": […], "scores": […]}
         where a text may have several. Raises InputError for a single string in place of a list."""
         if isinstance(texts, str):
@@ -66,7 +66,7 @@ class Model:
         """Accuracy, F1 and per-class scores on a table with labels; columns as in training unless given."""
         return self.judge(source, Asked(**asked)).verdicts[-1].scores
 
-    def judge(self, source: Source, asked: Asked, done: Callable[[int], None] | None = None) -> Report:
+    def judge(self, source: Source, asked: Asked, done: Callable[[int, int], None] | None = None) -> Report:
         """The same as a whole report. Raises InputError for a table that does not fit the model."""
         part, notes = self.read(source, asked)
         began = time.perf_counter()

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from headwise.training.loop import Evaluation, Step
-
-if TYPE_CHECKING:
-    from headwise.finetune import Job
 
 
 class Narrator:
@@ -34,17 +30,15 @@ class Narrator:
             yield
 
     @contextlib.contextmanager
-    def counting(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
-        """A bar for so many rows; call with how many more are done."""
+    def counting(self, what: str) -> Iterator[Callable[[int, int], None]]:
+        """A bar of rows; call with how many are done, and of how many."""
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=self.console, transient=True) as progress:
-            bar = progress.add_task(escape(what), total=total)
-            yield lambda rows: progress.advance(bar, rows)
+            bar = progress.add_task(escape(what), total=None)
+            yield lambda rows, total: progress.update(bar, completed=rows, total=total)
 
-    def bar(self, job: Job) -> Callable[[Step | Evaluation], None]:
+    def bar(self, steps: int, metric: str) -> TrainingBar:
         """A listener that draws the bar of a training run: loss, metric, tokens/s, time left."""
-        metric = job.recipe.metric or job.data.task.metric
-        steps = job.recipe.steps(len(job.train))
         return TrainingBar(self.console, steps, metric)
 
 

@@ -16,7 +16,6 @@ from headwise.families import FAMILIES
 from headwise.families.checkpoint import read_classifier
 
 WEIGHTS, CONFIG, INDEX = "model.safetensors", "config.json", "model.safetensors.index.json"
-SHARD = "model-00002-of-"
 Damage = Callable[[Path], object]
 
 

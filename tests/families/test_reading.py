@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification
 
-from headwise.core.attention import Watch
 from headwise.families.checkpoint import encoder_of, read_classifier, read_config, write_classifier
 
 HEAD, OUT = "head.dense, head.out", "head.out"
@@ -174,12 +173,3 @@ def test_a_checkpoint_says_its_labels_in_order_and_its_longest_sequence(tiny, tm
     checkpoint = read_classifier(tmp_path)
     assert checkpoint.labels == tuple(names.values())
     assert checkpoint.max_length == 46  # 48 places, of which RoBERTa leaves the first two empty
-
-
-@torch.no_grad()
-def test_watching_costs_no_accuracy_after_reading(bert, ragged):
-    _, directory = bert
-    model, (ids, _) = read_classifier(directory).model.eval(), ragged()
-    watch = Watch(layers=[3])
-    assert torch.equal(model(ids), model(ids, watch=watch))
-    assert [len(rows) for rows in watch.attention.values()] == [5]

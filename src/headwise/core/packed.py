@@ -122,7 +122,7 @@ class Packed:
 
     def unpack(self) -> tuple[Tensor, ...]:
         """The b sequences, each [length …]."""
-        return self.data.split(self.lengths.each)
+        return torch.split(self.data, list(self.lengths.each))
 
     def with_data(self, data: Tensor) -> Packed:
         """The same sequences holding something else at each position. [n …]"""

@@ -178,14 +178,14 @@ def put(tensor: Tensor, places: Sequence[Tensor]) -> bool:
     """Copy a weight, or the parts of a fused one, to where it belongs; false where its shape does not fit."""
     if [sum(place.shape[0] for place in places), *places[0].shape[1:]] != list(tensor.shape):
         return False
-    for place, part in zip(places, tensor.split([place.shape[0] for place in places]), strict=True):
+    for place, part in zip(places, torch.split(tensor, [place.shape[0] for place in places]), strict=True):
         place.copy_(part)
     return True
 
 
 def open_weights(directory: Path, files: ExitStack) -> dict[str, Any]:
     """Every weight's name -> the open safetensors file that holds it."""
-    stored = {}
+    stored: dict[str, Any] = {}
     for path in weight_files(directory):
         try:
             file = files.enter_context(safe_open(path, "pt"))

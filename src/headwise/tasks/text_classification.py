@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -148,9 +148,7 @@ def labels_in(records: Records, column: str, multi_label: bool, separator: str |
     return tuple(sorted(names, key=int if numbers else str))
 
 
-def class_weights(
-    given: Literal["none", "balanced"] | Mapping[str, float], labels: Sequence[str], targets: Array
-) -> tuple[float, ...] | None:
+def class_weights(given: str | Mapping[str, float], labels: Sequence[str], targets: Array) -> tuple[float, ...] | None:
     """One weight per label: none, rows / (classes · rows of the class) as scikit-learn balances, or as given.
 
     Of several labels each is balanced by itself: its rows without / its rows with. Raises InputError for a

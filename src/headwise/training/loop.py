@@ -157,11 +157,11 @@ def predicted(
     tokens: Tokens,
     task: TextClassification,
     targets: np.ndarray[Any, Any] | None = None,
-    done: Callable[[int], None] | None = None,
+    done: Callable[[int, int], None] | None = None,
 ) -> tuple[Tensor, float]:
     """The logits of every row [b c], and the mean loss where there are targets (else nan).
 
-    done is told after each pass how many rows it had.
+    done is told after each pass how many rows are done, and of how many.
     """
     model.eval()
     pieces, order, losses = [], by_length(tokens.lengths), 0.0
@@ -169,7 +169,7 @@ def predicted(
         ids, types = packed(tokens, rows)
         pieces.append(model(ids, types))
         if done is not None:
-            done(len(rows))
+            done(sum(map(len, pieces)), len(tokens))
         if targets is not None:
             losses += float(task.weighted_loss(pieces[-1], torch.from_numpy(targets[rows])).sum())
     logits = torch.cat(pieces)

@@ -1,0 +1,51 @@
+"""Imports point down only: a package may use those listed for it, and no other."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import headwise
+
+ROOT = Path(headwise.__file__).parent
+FLOORS = {
+    "core": {"core"},
+    "families": {"core", "families", "errors"},
+    "reading": {"core", "reading", "errors"},
+    "judging": {"reading", "judging", "errors"},
+    "tasks": {"core", "families", "reading", "judging", "tasks", "errors"},
+    "training": {"core", "families", "reading", "judging", "tasks", "training", "errors"},
+}
+
+
+def imported(file: Path) -> Iterator[str]:
+    """Every module a file imports, anywhere in it, by its full name."""
+    package = ["headwise", *file.relative_to(ROOT).parts[:-1]]
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("package", FLOORS)
+def test_a_package_imports_only_what_lies_below_it(package):
+    if not any((ROOT / package).rglob("*.py")):
+        pytest.skip(f"there is no {package} yet")
+    wrong = [
+        f"{file.relative_to(ROOT)} imports {name}"
+        for file in sorted((ROOT / package).rglob("*.py"))
+        for name in imported(file)
+        if name.split(".")[0] == "headwise" and name.split(".")[1] not in FLOORS[package]
+    ]
+    assert wrong == []
+
+
+def test_transformers_is_for_tests_only():
+    everywhere = ROOT.rglob("*.py")
+    assert [file for file in everywhere if any(name.split(".")[0] == "transformers" for name in imported(file))] == []

@@ -1,0 +1,190 @@
+"""The assembled model: neighbours in a batch do not matter, the future is not seen, and every part is optional."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headwise.core import spec
+from headwise.core.attention import Watch
+from headwise.core.packed import Packed
+from headwise.core.transformer import Classifier, Decoder, Encoder, EncoderDecoder, Sinusoids, initialise
+
+ATTENTION = spec.Attention(n_heads=2, n_kv_heads=2, d_head=8)
+BLOCK = spec.Block(ATTENTION, feed_forward=spec.FeedForward(24))
+SMALL = spec.Stack(16, spec.Embeddings(vocab_size=20, d_embedding=16, scale=4.0), (BLOCK,) * 2)
+MODERN = spec.Stack(
+    16,
+    spec.Embeddings(20, 16, 1.0, None, norm=spec.Norm()),
+    tuple(
+        spec.Block(
+            replace(ATTENTION, window=window, rotary=100.0, n_kv_heads=1),
+            feed_forward=spec.FeedForward(24, "silu", gated=True),
+            norm=spec.Norm("rms"),
+            pre_norm=True,
+        )
+        for window in (None, 2)
+    ),
+    relative_bias=spec.RelativeBias(8, 16),
+    final_norm=spec.Norm("rms"),
+)
+LENGTHS = st.lists(st.integers(1, 30), min_size=1, max_size=6)
+
+
+def causal(stack: spec.Stack, memory: bool = False) -> spec.Stack:
+    """The same stack for a decoder, with attention over a memory if asked for."""
+    blocks = (
+        replace(block, attention=replace(block.attention, causal=True), memory=ATTENTION if memory else None)
+        for block in stack.blocks
+    )
+    bias = stack.relative_bias and replace(stack.relative_bias, two_sided=False)
+    return replace(stack, blocks=tuple(blocks), relative_bias=bias)
+
+
+def ids(lengths, seed: int = 0) -> Packed:
+    generator = torch.Generator().manual_seed(seed)
+    return Packed.of([torch.randint(0, 20, (length,), generator=generator) for length in lengths])
+
+
+@pytest.fixture(scope="module", params=[SMALL, MODERN], ids=["original", "modern"])
+def stack(request) -> spec.Stack:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def encoder(stack, redraw) -> Encoder:
+    return redraw(Encoder(stack))
+
+
+@pytest.fixture(scope="module")
+def decoder(stack, redraw) -> Decoder:
+    return redraw(Decoder(causal(stack)))
+
+
+@pytest.fixture(scope="module")
+def translator(stack, redraw) -> EncoderDecoder:
+    return redraw(EncoderDecoder(stack, causal(stack, memory=True)))
+
+
+def test_the_defaults_are_the_original_transformer():
+    with torch.device("meta"):
+        base = EncoderDecoder(spec.Stack(), causal(spec.Stack(), memory=True))
+    blocks = [*base.encoder.blocks.parameters(), *base.decoder.blocks.parameters()]
+    assert sum(parameter.numel() for parameter in blocks) == 44_131_328 + 2 * 6 * 512 * 0
+    assert base.encoder.embeddings.scale == math.sqrt(512)
+    assert base.encoder.blocks[0].attention.dropout.p == 0.1
+
+
+@torch.no_grad()
+@given(lengths=LENGTHS, random=st.randoms(use_true_random=False))
+def test_neighbours_and_order_do_not_matter(encoder, lengths, random):
+    batch = ids(lengths)
+    together = encoder(batch).unpack()
+    alone = [encoder(Packed.of([part])).data for part in batch.unpack()]
+    order = random.sample(range(len(lengths)), len(lengths))
+    shuffled = encoder(Packed.of([batch.unpack()[row] for row in order])).unpack()
+    for place, row in enumerate(order):
+        assert torch.allclose(together[row], alone[row], atol=1e-5)
+        assert torch.allclose(together[row], shuffled[place], atol=1e-5)
+
+
+@torch.no_grad()
+@given(lengths=LENGTHS, random=st.randoms(use_true_random=False))
+def test_a_decoder_never_sees_the_future(decoder, lengths, random):
+    before = ids(lengths)
+    row = random.randrange(len(lengths))
+    place = random.randrange(lengths[row])
+    changed = [part.clone() for part in before.unpack()]
+    changed[row][place] = (changed[row][place] + 1) % 20
+    was, now = decoder(before).unpack(), decoder(Packed.of(changed)).unpack()
+    assert all(torch.equal(a, b) for other, (a, b) in enumerate(zip(was, now, strict=True)) if other != row)
+    assert torch.equal(was[row][:place], now[row][:place])
+    assert not torch.allclose(was[row][place], now[row][place], atol=1e-4)
+
+
+@torch.no_grad()
+@given(
+    lengths=st.lists(st.tuples(st.integers(1, 20), st.integers(1, 20)), min_size=1, max_size=5),
+    even=st.sampled_from(["no side", "sources", "targets"]),
+)
+def test_a_translation_depends_on_its_own_source_alone(translator, lengths, even):
+    sources, targets = (
+        ids([pair[side] if even != name else 7 for pair in lengths], seed=side)
+        for side, name in enumerate(["sources", "targets"])
+    )
+    together = translator(sources, targets).unpack()
+    for ours, source, target in zip(together, sources.unpack(), targets.unpack(), strict=True):
+        assert torch.allclose(ours, translator(Packed.of([source]), Packed.of([target])).data, atol=1e-5)
+
+
+@torch.no_grad()
+def test_watching_a_decoder_shows_its_memory_too_and_costs_only_the_layers_asked_for(translator):
+    sources, targets, watch = ids([5, 9]), ids([4, 2]), Watch(layers=[1], heads=[1])
+    assert torch.equal(translator(sources, targets, watch).data, translator(sources, targets).data)
+    assert {layer: [tuple(part.shape) for part in parts] for layer, parts in watch.memory.items()} == {
+        1: [(1, 4, 5), (1, 2, 9)]
+    }
+    assert {layer: [tuple(part.shape) for part in parts] for layer, parts in watch.attention.items()} == {
+        1: [(1, 4, 4), (1, 2, 2)]
+    }
+    for part in (*watch.attention[1], *watch.memory[1]):
+        assert torch.allclose(part.sum(-1), torch.ones(part.shape[:2]))
+
+
+@torch.no_grad()
+def test_a_classifier_gives_each_sequence_its_own_answer(redraw):
+    model = redraw(Classifier(SMALL, spec.Head(3, pool="mean", norm=spec.Norm())))
+    batch = ids([4, 1, 30])
+    logits = model(batch)
+    assert logits.shape == (3, 3)
+    alone = torch.cat([model(Packed.of([part])) for part in batch.unpack()])
+    assert torch.allclose(logits, alone, atol=1e-5)
+
+
+def test_sinusoids_are_those_of_the_paper_in_halves():
+    table = Sinusoids()(torch.arange(50), torch.empty(50, 6)).double()
+    for place in (0, 1, 49):
+        for i in range(3):
+            angle = place / 10000 ** (2 * i / 6)
+            assert table[place, i].item() == pytest.approx(math.sin(angle), abs=1e-5)
+            assert table[place, i + 3].item() == pytest.approx(math.cos(angle), abs=1e-5)
+
+
+def test_with_dropout_means_everywhere_there_is_one():
+    def rates(stack: spec.Stack) -> set[float]:
+        model = EncoderDecoder(stack, causal(stack, memory=True).with_dropout(stack.embeddings.dropout))
+        parts = list(model.modules())
+        return {part.p for part in parts if isinstance(part, torch.nn.Dropout)} | {
+            part.spec.dropout for part in parts if hasattr(part, "scale") and hasattr(part, "query")
+        }
+
+    inner = replace(SMALL, blocks=(replace(BLOCK, feed_forward=spec.FeedForward(24, dropout=0.3)),))
+    assert rates(inner.with_dropout(0.25)) == {0.25}
+    assert rates(inner.with_dropout(0.0)) == {0.0}
+    assert rates(SMALL.with_dropout(0.25)) == {0.25, 0.0}  # the original has none between its two linear layers
+
+
+def test_dropout_acts_in_training_only(stack, redraw):
+    model, batch = redraw(Encoder(stack)), ids([4, 9])
+    assert torch.equal(model(batch).data, model(batch).data)
+    model.train()
+    assert not torch.equal(model(batch).data, model(batch).data)
+
+
+def test_initialising_draws_from_the_generator_alone():
+    def drawn(seed: int) -> dict[str, torch.Tensor]:
+        model = Classifier(SMALL, spec.Head(norm=spec.Norm()))
+        initialise(model, torch.Generator().manual_seed(seed), std=0.3)
+        return model.state_dict()
+
+    first, same, other = drawn(1), drawn(1), drawn(2)
+    assert all(torch.equal(first[name], same[name]) for name in first)
+    assert not torch.equal(first["head.out.weight"], other["head.out.weight"])
+    assert first["encoder.embeddings.tokens.weight"].std().item() == pytest.approx(0.3, rel=0.2)
+    assert not any(weight.any() for name, weight in first.items() if name.endswith("bias"))
+    assert (first["head.norm.weight"] == 1).all() and (first["encoder.blocks.0.attention.after.weight"] == 1).all()

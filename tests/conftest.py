@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import settings
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from headwise.core.packed import Packed
@@ -37,7 +41,7 @@ OWN_SIZES: dict[str, dict[str, Any]] = {
 
 @torch.no_grad()
 def redraw_all(model: nn.Module, std: float = 0.2, norms: float = 1.0) -> nn.Module:
-    """Every parameter anew, so that no norm is left at 1, no bias at 0 and no two alike.
+    """Every learned parameter anew, so that no norm is left at 1, no bias at 0 and no two alike.
 
     From N(0, std²); a norm's weight from N(norms, std²), or little of what a sequence says would reach the logits and
     a wrong model could pass at 1e-5.
@@ -46,7 +50,8 @@ def redraw_all(model: nn.Module, std: float = 0.2, norms: float = 1.0) -> nn.Mod
     for part in model.modules():
         for name, parameter in part.named_parameters(recurse=False):
             centre = norms if "Norm" in type(part).__name__ and name == "weight" else 0.0
-            parameter.normal_(centre, std, generator=generator)
+            if parameter.requires_grad:
+                parameter.normal_(centre, std, generator=generator)
     return model.eval()
 
 
@@ -94,3 +99,107 @@ def ragged() -> Callable[..., tuple[Packed, dict]]:
 @pytest.fixture(scope="session")
 def difference() -> Callable[[Tensor, Tensor], float]:
     return largest_difference
+
+
+# The fine-tuning pipeline starts from a model directory with a tokenizer, as it comes from the hub.
+
+FILMS = [
+    ("a fine film , warm and funny", "good"),
+    ("dull , slow and far too long", "bad"),
+    ("she smiles and the music plays", "good"),
+    ("nothing works in this story", "bad"),
+    ("这部电影很好看", "good"),
+    ("情节无聊,演员糟糕", "bad"),
+    ("we laughed all the way home", "good"),
+    ("i left before the end", "bad"),
+]
+SPECIAL = {
+    "bert": ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"],
+    "roberta": ["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
+}
+
+
+def make_directory(family: str, directory: Path) -> Path:
+    """A randomly drawn encoder of 2 layers of 32, without a head, with a tokenizer that knows the words of FILMS.
+
+    Both kinds of tokenizer files are there: tokenizer.json, and the vocabulary files of before it.
+    """
+    import transformers
+    from tokenizers import BertWordPieceTokenizer, ByteLevelBPETokenizer
+    from tokenizers.processors import RobertaProcessing, TemplateProcessing
+
+    texts, special = [text for text, _ in FILMS], SPECIAL[family]
+    directory.mkdir()
+    name = {"bert": "Bert", "roberta": "Roberta"}[family]
+    tokenizer = {"bert": BertWordPieceTokenizer, "roberta": ByteLevelBPETokenizer}[family]()
+    tokenizer.train_from_iterator(texts, 400, 1, special_tokens=special, show_progress=False)
+    tokenizer.save_model(str(directory))
+    if family == "bert":
+        numbers = [(word, tokenizer.token_to_id(word)) for word in ("[CLS]", "[SEP]")]
+        ends = TemplateProcessing(single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=numbers)
+    else:
+        ends = RobertaProcessing(("</s>", 2), ("<s>", 0))
+    tokenizer._tokenizer.post_processor = ends
+    tokenizer.save(str(directory / "tokenizer.json"))
+    roles = {role: next(word for word in special if role in word.lower()) for role in ("unk", "pad", "mask")}
+    roles |= dict(zip(("cls", "sep"), special[2:4] if family == "bert" else ("<s>", "</s>"), strict=True))
+    about = {"tokenizer_class": f"{name}Tokenizer"} | {f"{role}_token": word for role, word in roles.items()}
+    (directory / "tokenizer_config.json").write_text(json.dumps(about))
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{name}Config")(
+        vocab_size=tokenizer.get_vocab_size(),
+        pad_token_id=tokenizer.token_to_id(roles["pad"]),
+        hidden_size=32,
+        intermediate_size=64,
+        num_attention_heads=4,
+        num_hidden_layers=2,
+        max_position_embeddings=66,
+        initializer_range=0.2,
+    )
+    model = getattr(transformers, f"{name}Model")(config)
+    save_file({key: value.contiguous() for key, value in model.state_dict().items()}, directory / "model.safetensors")
+    config.save_pretrained(directory)
+    return directory
+
+
+def write_table(path: Path, rows: Sequence[Sequence[Any]], *names: str) -> Path:
+    """A .tsv of text and label, or of the columns named, or a .jsonl of the same."""
+    names = names or ("text", "label")
+    if path.suffix == ".jsonl":
+        lines = [json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False) for row in rows]
+    else:
+        lines = ["\t".join(names), *("\t".join(map(str, row)) for row in rows)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def directory_of(tmp_path_factory) -> Callable[[str], Path]:
+    """The model directory of a family, made once; copy it before changing it."""
+    place = tmp_path_factory.mktemp("models")
+    return cache(lambda family: make_directory(family, place / family))
+
+
+@pytest.fixture(scope="session")
+def films() -> list[tuple[str, str]]:
+    return FILMS
+
+
+@pytest.fixture(scope="session")
+def table() -> Callable[..., Path]:
+    return write_table
+
+
+@pytest.fixture
+def command(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
+    """Runs the command line here: exit status, standard output, standard error."""
+    from headwise.cli import main
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["headwise", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main()
+        return left.value.code or 0, *capsys.readouterr()
+
+    return run

@@ -11,7 +11,6 @@ from dataclasses import Field, fields
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
-import click
 import typer
 
 from headwise.errors import InputError, excerpt
@@ -19,6 +18,8 @@ from headwise.families.hub import STARTER
 from headwise.reading.text import Text
 from headwise.training.data import Asked
 from headwise.training.recipe import Recipe
+
+Usage: Any = typer.BadParameter.__base__  # click's error of that name, or that of the copy newer typers bring
 
 app = typer.Typer(
     add_completion=False,
@@ -143,7 +144,7 @@ def predict(
     if input is not None:
         asked, columns = model.unlabelled(input, Asked(**options))
     else:
-        asked = texts or [line for line in sys.stdin.read().splitlines() if line.strip()]
+        asked = texts or [line for line in typed().splitlines() if line.strip()]
         columns = {"text": asked}
     with narrator.counting("predicting") as done:
         answers = model.predict(asked, done)
@@ -155,6 +156,15 @@ def predict(
         columns[f"predicted_{name}" if name in columns else name] = [answer[name] for answer in answers]
     write(output, columns)
     narrator.say(f"{output}: {len(answers):,} rows written")
+
+
+def typed() -> str:
+    """What stands on standard input. Raises InputError where it is not UTF-8."""
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise InputError(f"standard input, line {line}: not UTF-8; convert it: iconv -f ENCODING -t UTF-8") from None
 
 
 @app.callback(invoke_without_command=True)
@@ -174,10 +184,10 @@ def main() -> None:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         code = 2
-    except click.ClickException as error:
+    except Usage as error:
         error.show()
         code = error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         print("stopped; the same command with --resume goes on", file=sys.stderr)
         code = 130
     except BrokenPipeError:

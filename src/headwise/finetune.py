@@ -26,7 +26,7 @@ from headwise.judging.metrics import METRICS
 from headwise.judging.report import Report, Verdict, as_html
 from headwise.model import Model
 from headwise.progress import Narrator
-from headwise.reading.batches import Examples
+from headwise.reading.batches import Examples, Rows
 from headwise.reading.text import TextTokenizer, Tokens
 from headwise.tasks.text_classification import class_weights
 from headwise.training.data import Asked, Data, Source, read_data
@@ -34,7 +34,7 @@ from headwise.training.loop import Evaluation, NotFinite, State, Step, features,
 from headwise.training.optimizers import optimizer
 from headwise.training.recipe import Recipe
 from headwise.training.saving import CARD, newest_checkpoint, restore, save_checkpoint, whole
-from headwise.training.tracking import trackers
+from headwise.training.tracking import TRACKERS, trackers
 
 CHECKPOINTS = "checkpoints"  # in a run's directory, until it ends
 SAVE_SECONDS = 600  # a checkpoint at every evaluation, and at least this often
@@ -94,6 +94,8 @@ def train(
     refuse_occupied(place, resume, overwrite)
     narrator = Narrator(quiet)
     job = prepared(train, valid, test, model, options, narrator)
+    if place is not None and overwrite and not resume:
+        shutil.rmtree(place / CHECKPOINTS, ignore_errors=True)
     with ExitStack() as stack:
         listeners, closers = trackers(report_to, place or Path(), asdict(job.recipe))
         for close in closers:
@@ -114,17 +116,16 @@ def refuse_occupied(place: Path | None, resume: bool, overwrite: bool) -> None:
         return
     if not place.is_dir():
         raise InputError(f"{place}: is a file, expected a directory to write the run to; choose another --out")
-    finished, begun = (place / CARD).exists(), (place / CHECKPOINTS).is_dir()
+    begun = (place / CHECKPOINTS).is_dir()  # with a CARD too: a run that is to replace a finished one
+    finished = (place / CARD).exists() and not begun
     if finished and resume:
         raise InputError(f"{place}: this run is finished, there is nothing to resume; --overwrite replaces it")
     if finished and not overwrite:
         raise InputError(f"{place}: holds a finished run; choose another --out, or replace it with --overwrite")
-    if begun and not finished and not (resume or overwrite):
+    if begun and not (resume or overwrite):
         raise InputError(f"{place}: holds an unfinished run; go on with --resume, or begin anew with --overwrite")
-    if not finished and not begun and any(place.iterdir()):
+    if not finished and not begun and any(file.name not in TRACKERS for file in place.iterdir()):
         raise InputError(f"{place}: holds something that is not a run; choose another --out")
-    if overwrite:
-        shutil.rmtree(place / CHECKPOINTS, ignore_errors=True)
 
 
 def prepared(
@@ -133,6 +134,7 @@ def prepared(
     """Read everything and settle everything, telling what was guessed."""
     asked = Asked(**{field.name: options.pop(field.name) for field in fields(Asked) if field.name in options})
     seed: int = options.setdefault("seed", Recipe.seed)
+    Recipe.of(1, 1, **options)  # refuses a wrong option before anything is read
     directory = locate(name)
     data = read_data(train, valid, test, asked, seed, known=labels_of(read_config(directory)))
     narrator.say(*data.notes)
@@ -201,10 +203,7 @@ def judged_before(job: Job, narrator: Narrator) -> tuple[Verdict, ...]:
     name = f"{job.name} before fine-tuning (frozen features + logistic regression"
     name += ")" if len(rows) == len(job.train) else f" on {len(rows):,} rows)"
     answers[name] = lambda: baselines.frozen(
-        features(job.checkpoint.model, job.train.tokens.select(rows)),
-        truth[rows],
-        features(job.checkpoint.model, job.judged.tokens),
-        job.recipe.seed,
+        known_features(job, rows), truth[rows], features(job.checkpoint.model, job.judged.tokens), job.recipe.seed
     )
     found = []
     for name, answer in answers.items():
@@ -214,6 +213,15 @@ def judged_before(job: Job, narrator: Narrator) -> tuple[Verdict, ...]:
             scores = task.scored(job.judged.targets, predicted)
             found.append(Verdict(name, scores, time.perf_counter() - began, predicted))
     return tuple(found)
+
+
+def known_features(job: Job, rows: Rows) -> np.ndarray[Any, Any]:
+    """What the model as it is makes of these training rows. Raises InputError where that is no number."""
+    found = features(job.checkpoint.model, job.train.tokens.select(rows))
+    if not np.isfinite(found).all():
+        wrong = rows[~np.isfinite(found).all(1)]
+        raise InputError(f"{places(job, wrong)}: {job.name} makes no finite numbers of these rows; fetch it again")
+    return found
 
 
 def run(
@@ -242,13 +250,17 @@ def run(
             if pressed.is_set():
                 raise KeyboardInterrupt
     except NotFinite as error:
-        places = ", ".join(job.data.train.records.where(int(row)) for row in error.rows[:5])
-        more = f" and {len(error.rows) - 5} more" if len(error.rows) > 5 else ""
         raise InputError(
-            f"{places}{more}: the loss is not finite at step {error.step}; look at these rows, "
+            f"{places(job, error.rows)}: the loss is not finite at step {error.step}; look at these rows, "
             f"or lower --learning-rate (now {job.recipe.learning_rate:g})"
         ) from None
     return time.perf_counter() - began
+
+
+def places(job: Job, rows: Rows) -> str:
+    """The file and lines of the first few training rows of these."""
+    more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
+    return ", ".join(job.data.train.records.where(int(row)) for row in rows[:5]) + more
 
 
 def go_on(job: Job, state: State, checkpoints: Path, narrator: Narrator) -> None:

@@ -146,6 +146,6 @@ def load(directory: str | Path) -> Model:
     if not checkpoint.labels:
         raise InputError(f"{place / 'config.json'}: no id2label, so not a classifier; fine-tune it: headwise train")
     multi_label = checkpoint.config.get("problem_type") == "multi_label_classification"
-    most = json_object(place / "tokenizer_config.json").get("model_max_length", math.inf)
+    most = json_object(place / "tokenizer_config.json").get("model_max_length") or math.inf
     tokenizer = TextTokenizer.read(place, int(min(most, checkpoint.max_length)))
     return Model(TextClassification(checkpoint.labels, multi_label), checkpoint, tokenizer, card)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from headwise.families.hub import STARTER
 from headwise.finetune import train
 from headwise.model import Model
 from headwise.reading.records import from_columns
+from headwise.reading.splits import split
 from headwise.reading.text import Text
 
 
@@ -53,10 +54,17 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
     def fit(self, X: Sequence[Text], y: Sequence[Any]) -> TextClassifier:
         """X b texts or pairs, y b labels. Raises InputError as headwise.train does."""
         self.classes_, codes = np.unique(np.asarray(y), return_inverse=True)
-        columns = {**text_columns(list(X)), "label": [str(code) for code in codes]}
+        columns = text_columns(list(X))
+        texts = [list(text) for text in zip(*columns.values(), strict=True)]
+        records = from_columns({**columns, "label": [str(code) for code in codes]})
+        kept, aside = split(texts, codes, [0.9, 0.1], self.seed).parts
         settings = {name: value for name, value in self.get_params(deep=False).items() if value is not None}
+        if isinstance(self.class_weights, Mapping):
+            code_of = {label: str(code) for code, label in enumerate(self.classes_.tolist())}
+            settings["class_weights"] = {code_of.get(name, str(name)): w for name, w in self.class_weights.items()}
         self.model_: Model = train(
-            from_columns(columns),
+            records.select(kept),
+            records.select(aside),
             text_column="text",
             pair_column="pair" if "pair" in columns else None,
             label_column="label",
@@ -69,7 +77,8 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
     def predict_proba(self, X: Sequence[Text]) -> np.ndarray[Any, Any]:
         """The probability of each of classes_. [b classes]"""
         check_is_fitted(self)
-        return self.model_.probabilities(list(X))
+        order = np.argsort([int(code) for code in self.model_.labels])
+        return self.model_.probabilities(list(X))[:, order]
 
     def predict(self, X: Sequence[Text]) -> np.ndarray[Any, Any]:
         """The likeliest of classes_. [b]"""

@@ -61,7 +61,7 @@ def test_a_pretrained_encoder_gets_a_head_and_says_so(name, head, fresh, left_ou
     hidden = checkpoint.model.eval().encoder(ids)
     assert all(difference(ours, row[: len(ours)]) < 1e-5 for ours, row in zip(hidden.unpack(), wanted, strict=True))
     assert checkpoint.notes == (
-        f"not in the checkpoint, so drawn anew from seed 7: {fresh}",
+        f"drawn anew from seed 7 (absent, or made for other labels): {fresh}",
         *([f"in the checkpoint, not needed for classification: {left_out}"] if left_out else []),
     )
     logits = checkpoint.model(ids)
@@ -87,7 +87,7 @@ def test_the_last_layer_stays_where_its_size_fits_and_is_drawn_anew_where_not(be
     same, other = read_classifier(directory, 3), read_classifier(directory, 4)
     assert same.notes == ()
     assert torch.equal(same.model.head.out.weight, model.classifier.weight)
-    assert other.notes == ("not in the checkpoint, so drawn anew from seed 0: head.out",)
+    assert other.notes == ("drawn anew from seed 0 (absent, or made for other labels): head.out",)
     assert other.model.head.out.weight.shape == (4, 32)
     assert torch.equal(other.model.head.dense.weight, model.bert.pooler.dense.weight)
 

@@ -107,7 +107,7 @@ def read_classifier(
     notes = []
     if fresh:
         parts = sorted({name.rsplit(".", 1)[0] for name in fresh})
-        notes.append(f"not in the checkpoint, so drawn anew from seed {seed}: {', '.join(parts)}")
+        notes.append(f"drawn anew from seed {seed} (absent, or made for other labels): {', '.join(parts)}")
     if left_out:
         notes.append(f"in the checkpoint, not needed for classification: {', '.join(sorted(left_out))}")
     return Checkpoint(model, config, tuple(notes))

@@ -21,6 +21,14 @@ Text = str | tuple[str, str]  # one text, or a pair
 CHUNK = 1024  # texts tokenized at a time: their Python objects live no longer
 CHARACTERS_PER_TOKEN = 64  # a tokenizer reads the whole text before it cuts, so nobody gives it four million characters
 
+SPECIAL = {  # what these are called where tokenizer_config.json does not say
+    "unk_token": ("[UNK]", "<unk>"),
+    "pad_token": ("[PAD]", "<pad>"),
+    "cls_token": ("[CLS]", "<s>"),
+    "sep_token": ("[SEP]", "</s>"),
+    "mask_token": ("[MASK]", "<mask>"),
+}
+
 
 @dataclass(frozen=True)
 class Tokens:
@@ -82,7 +90,9 @@ class TextTokenizer:
         tokenizer.no_padding()
         tokenizer.no_truncation()
         self.tokenizer = tokenizer
-        self.config = config
+        words = tokenizer.get_vocab()
+        known = {role: word for role, usual in SPECIAL.items() for word in usual if word in words}
+        self.config = known | config
         self.max_length = max_length
 
     @staticmethod
@@ -104,13 +114,20 @@ class TextTokenizer:
 
     def encode_chunk(self, texts: Sequence[Text]) -> tuple[Any, Any, Any, Any]:
         """Some texts -> ids [n], types [n], lengths [b], cut [b]"""
-        texts = [self.capped(text) for text in texts]
-        encodings = self.tokenizer.encode_batch(texts)
+        try:
+            capped = [self.capped(text) for text in texts]
+            encodings = self.tokenizer.encode_batch(capped)
+        except TypeError:  # how tokenizers refuses half a surrogate pair, too
+            raise InputError("expected texts, or pairs of texts, in valid Unicode; found something else") from None
+        for row, text in enumerate(texts):
+            if len(encodings[row]) <= self.max_length and characters(capped[row]) < characters(text):
+                capped[row] = text  # it holds blanks, or words of many characters
+                encodings[row] = self.tokenizer.encode_batch([text])[0]
         whole = np.array([len(encoding) for encoding in encodings], np.int64)
         long = np.flatnonzero(whole > self.max_length)
         if len(long):
             self.tokenizer.enable_truncation(self.max_length)
-            for row, encoding in zip(long, self.tokenizer.encode_batch([texts[row] for row in long]), strict=True):
+            for row, encoding in zip(long, self.tokenizer.encode_batch([capped[row] for row in long]), strict=True):
                 encodings[row] = encoding
             self.tokenizer.no_truncation()
         ids = np.concatenate([np.array(encoding.ids, np.int32) for encoding in encodings])
@@ -134,6 +151,11 @@ class TextTokenizer:
         text = json.dumps(config, indent=2, ensure_ascii=False)
         (directory / "tokenizer_config.json").write_text(text, encoding="utf-8")
         self.tokenizer.save(str(directory / "tokenizer.json"))
+
+
+def characters(text: Text) -> int:
+    """Of a text or both of a pair."""
+    return len(text) if isinstance(text, str) else len(text[0]) + len(text[1])
 
 
 def json_object(file: Path) -> dict[str, Any]:

@@ -48,6 +48,8 @@ class TextClassification:
     def targets(self, records: Records, column: str, separator: str | None = None) -> Array:
         """A label column as numbers: [b], or [b c]. Raises InputError at a label that is not one of ours."""
         if not self.multi_label:
+            if has_lists(records, column):
+                raise InputError(f"{records.path}: column {column} holds lists, expected one label as in training")
             found = pc.index_in(records.table[column], pa.array(self.labels))
             self.refuse_unseen(records, column, found.is_null(), records.table[column])
             return np.asarray(found.to_numpy(), np.int64)
@@ -166,6 +168,6 @@ def class_weights(given: str | Mapping[str, float], labels: Sequence[str], targe
     if set(given) != set(labels):
         odd = sorted(set(given) ^ set(labels))
         raise InputError(f"class weights: {listing(odd)} stands on one side only; the labels are {listing(labels)}")
-    if min(given.values()) <= 0:
-        raise InputError("class weights: every weight must be above 0")
+    if not all(0 < weight < float("inf") for weight in given.values()):
+        raise InputError("class weights: every weight must be above 0, and finite")
     return tuple(float(given[label]) for label in labels)

@@ -82,15 +82,22 @@ def training(
     while not state.stopped:
         due = state.step > 0 and (state.step % every == 0 or state.step == steps)
         if due and (not state.history or state.history[-1]["step"] < state.step):
-            yield evaluation(state, task, valid, recipe, steps)
+            yield evaluation(state, task, valid, recipe, steps, rows_of_step(state.step - 1, len(train), recipe))
         else:
             yield one_step(state, task, train, recipe, steps)
 
 
-def evaluation(state: State, task: TextClassification, valid: Examples, recipe: Recipe, steps: int) -> Evaluation:
-    """Try the model on the validation rows; keep its weights where it is better than ever before."""
+def evaluation(
+    state: State, task: TextClassification, valid: Examples, recipe: Recipe, steps: int, last: Rows
+) -> Evaluation:
+    """Try the model on the validation rows; keep its weights where it is better than ever before.
+
+    last: the training rows of the step before, which are to blame where the model makes no numbers any more.
+    """
     metric = recipe.metric or task.metric
     logits, loss = predicted(state.model, valid.tokens, task, valid.targets)
+    if not np.isfinite(loss):
+        raise NotFinite(state.step, last)
     scores = task.score(valid.targets, task.probabilities(logits))
     best = scores.named(metric) > state.best_score
     if best:

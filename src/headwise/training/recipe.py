@@ -33,8 +33,8 @@ class Recipe:
     batch_size: int = knob(32, "rows in a batch; else 32, or 16 below 2,000 rows", 1)
     gradient_accumulation_steps: int = knob(1, "batches to a step (1)", 1)
     optimizer: Optimizer = knob("adamw", "adamw or sgd (adamw)")
-    adam_beta1: float = knob(0.9, "of adamw (0.9)", 0, 1)
-    adam_beta2: float = knob(0.999, "of adamw (0.999)", 0, 1)
+    adam_beta1: float = knob(0.9, "of adamw (0.9)", 0, 0.999999)
+    adam_beta2: float = knob(0.999, "of adamw (0.999)", 0, 0.999999)
     adam_epsilon: float = knob(1e-8, "of adamw (1e-8)", 0, 1)
     momentum: float = knob(0.9, "of sgd (0.9)", 0, 1)
     weight_decay: float = knob(0.01, "not on norms and biases (0.01)", 0, 10)
@@ -73,6 +73,7 @@ class Recipe:
                 f"no option is called {', '.join(sorted(unknown))}; hyperparameters are {', '.join(names)}"
             )
         given = {name: value for name, value in given.items() if value is not None}
+        Recipe(**given)  # before anything is reckoned from values out of range
         batch_size = given.get("batch_size", 32 if rows >= 2000 else 16)
         steps = math.ceil(rows / (batch_size * given.get("gradient_accumulation_steps", 1)))
         defaults = {

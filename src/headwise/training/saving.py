@@ -113,8 +113,8 @@ def restore(state: State, place: Path, manifest: dict[str, Any]) -> None:
     """Put a state back to what it was when the checkpoint was saved."""
     weights = load_file(place / "model.safetensors")
     state.model.load_state_dict(weights)
-    best = place / "best.safetensors"
-    state.best = load_file(best) if best.exists() else weights
+    best = "best.safetensors"  # one the manifest does not name is left over from an earlier checkpoint of this step
+    state.best = load_file(place / best) if best in manifest["sha256"] else weights
     for name in FACTS:
         setattr(state, name, manifest[name])
     load_optimizer(state.optimizer, load_file(place / "optimizer.safetensors"))

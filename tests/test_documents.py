@@ -1,0 +1,77 @@
+"""Every command and every piece of Python in the documents runs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = ["README.md", "README.zh-CN.md", "docs/fine-tuning.md", "docs/transformer.md", "CONTRIBUTING.md"]
+
+
+def blocks(document: str, language: str) -> list[str]:
+    """The code blocks of a document in one language."""
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / document).read_text(encoding="utf-8"), re.DOTALL)
+
+
+def commands(document: str) -> list[list[str]]:
+    """Every line of a document's shell blocks, as words."""
+    return [shlex.split(line, comments=True) for block in blocks(document, "bash") for line in block.splitlines()]
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch, table, films, directory_of):
+    """A folder with the files the documents speak of, and a tiny model in the place of the starter."""
+    rows = [(f"{text} {i}", label) for i in range(6) for text, label in films]
+    for name in ("reviews.csv", "train.tsv"):
+        table(tmp_path / name, rows)
+    (tmp_path / "reviews.csv").write_text(
+        "review,stars\n" + "".join(f'"{text}",{label}\n' for text, label in rows), encoding="utf-8"
+    )
+    for name in ("dev.tsv", "test.tsv"):
+        table(tmp_path / name, [(f"{text} indeed", label) for text, label in films])
+    monkeypatch.setattr("headwise.finetune.locate", lambda name: directory_of("bert"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_what_a_document_shows_can_be_done(document, place, command):
+    for words in commands(document):
+        if words[:1] == ["headwise"]:
+            if "--resume" in words:  # a finished run has nothing to resume, which it says
+                assert "nothing to resume" in command(*words[1:])[2]
+                continue
+            short = ["--epochs", "1"] if words[1] == "train" and "--epochs" not in words else []
+            status, _, said = command(*words[1:], *short)
+            assert status == 0, said
+    if document == "docs/transformer.md":  # it begins with a run that the page before it made
+        assert command("train", "train.tsv", "--out", "run", "--epochs", "1")[0] == 0
+    for block in blocks(document, "python"):
+        exec(compile(block, document, "exec"), {})
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_make_targets_in_a_document_exist(document):
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for words in commands(document):
+        if words[:1] == ["make"]:
+            assert set(words[1:]) <= targets
+
+
+def test_links_between_documents_lead_somewhere():
+    for document in [*DOCUMENTS, "docs/index.md", "docs/checkpoints.md"]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", (ROOT / document).read_text(encoding="utf-8")):
+            assert (ROOT / document).parent.joinpath(target).exists(), f"{document}: {target}"
+
+
+def test_both_readmes_show_the_same_commands():
+    ours, theirs = (
+        [[word for word in words if word.isascii()] for words in commands(name)]
+        for name in ("README.md", "README.zh-CN.md")
+    )
+    drop = lambda rows: [[word for word in words if " " not in word and word != "another"] for words in rows]  # noqa: E731
+    assert drop(ours) == drop(theirs)

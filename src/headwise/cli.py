@@ -188,7 +188,6 @@ def main() -> None:
         error.show()
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        print("stopped; the same command with --resume goes on", file=sys.stderr)
         code = 130
     except BrokenPipeError:
         code = 141

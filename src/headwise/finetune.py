@@ -103,6 +103,7 @@ def train(
         before = judged_before(job, narrator) if with_baselines else ()
         state = State(job.checkpoint.model, optimizer(job.checkpoint.model, job.recipe))
         bar = narrator.bar(job.recipe.steps(len(job.train)), job.metric)
+        stack.callback(bar.close)
         seconds = run(job, state, place, resume, [bar, *listeners], narrator, stack)
     finished = finish(job, state, before, seconds, narrator)
     if place is not None:
@@ -248,6 +249,8 @@ def run(
                 save_checkpoint(checkpoints, state, job.made_for())
                 saved = time.perf_counter()
             if pressed.is_set():
+                saved_too = "" if checkpoints is None else "; the same command with --resume goes on"
+                narrator.say(f"stopped after step {state.step}{saved_too}")
                 raise KeyboardInterrupt
     except NotFinite as error:
         raise InputError(

@@ -78,4 +78,9 @@ class TrainingBar:
             f"   {self.metric} {score:.4f}   {self.speed:,.0f} tokens/s{mark}"
         )
         if event.stop:
+            self.close()
+
+    def close(self) -> None:
+        """Take the bar away, however the run ended: a terminal left with one shows no cursor."""
+        if self.progress.live.is_started:
             self.progress.stop()

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import headwise
+from headwise import finetune
 from headwise.families.checkpoint import read_classifier
 from headwise.reading import batches
 from headwise.reading.batches import Examples
@@ -281,3 +282,17 @@ def test_one_seed_means_one_dropout_per_step_whatever_came_before(begin, example
     other = loop.one_step(second, TASK, examples, recipe, 8)
     assert one.loss == other.loss and furthest(first, second) == 0
     assert loop.one_step(begin(replace(recipe, seed=7)), TASK, examples, replace(recipe, seed=7), 8).loss != one.loss
+
+
+def test_the_model_that_comes_back_has_the_best_weights_not_the_last(run, monkeypatch):
+    usual, seen = finetune.training, []
+
+    def spoiled(state, *rest):
+        yield from usual(state, *rest)
+        seen.append({name: weight.clone() for name, weight in state.best.items()})
+        with torch.no_grad():
+            state.model.head.out.bias += 1  # as if more steps had followed
+
+    monkeypatch.setattr(finetune, "training", spoiled)
+    weights = run().checkpoint.model.state_dict()
+    assert all(torch.equal(weight, weights[name]) for name, weight in seen[0].items())

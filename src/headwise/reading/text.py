@@ -117,7 +117,7 @@ class TextTokenizer:
         try:
             capped = [self.capped(text) for text in texts]
             encodings = self.tokenizer.encode_batch(capped)
-        except TypeError:  # how tokenizers refuses half a surrogate pair, too
+        except (TypeError, ValueError):  # how tokenizers refuses half a surrogate pair, too
             raise InputError("expected texts, or pairs of texts, in valid Unicode; found something else") from None
         for row, text in enumerate(texts):
             if len(encodings[row]) <= self.max_length and characters(capped[row]) < characters(text):
@@ -127,8 +127,8 @@ class TextTokenizer:
         long = np.flatnonzero(whole > self.max_length)
         if len(long):
             self.tokenizer.enable_truncation(self.max_length)
-            for row, encoding in zip(long, self.tokenizer.encode_batch([capped[row] for row in long]), strict=True):
-                encodings[row] = encoding
+            for at, encoding in zip(long, self.tokenizer.encode_batch([capped[at] for at in long]), strict=True):
+                encodings[at] = encoding
             self.tokenizer.no_truncation()
         ids = np.concatenate([np.array(encoding.ids, np.int32) for encoding in encodings])
         types = np.concatenate([np.array(encoding.type_ids, np.int8) for encoding in encodings])
@@ -137,7 +137,10 @@ class TextTokenizer:
     def capped(self, text: Text) -> Text:
         """As much of a text as could still fill max_length."""
         most = self.max_length * CHARACTERS_PER_TOKEN
-        return text[:most] if isinstance(text, str) else (text[0][:most], text[1][:most])
+        if isinstance(text, str):
+            return text[:most]
+        first, second = text
+        return first[:most], second[:most]
 
     @property
     def unknown_id(self) -> int | None:

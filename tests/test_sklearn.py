@@ -1,0 +1,118 @@
+"""The estimator keeps scikit-learn's contract: clone, Pipeline, cross-validation, grid search."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.base import clone, is_classifier
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+import headwise.sklearn
+from headwise.errors import InputError
+from headwise.sklearn import TextClassifier
+
+
+@pytest.fixture
+def classifier(directory_of):
+    return TextClassifier(str(directory_of("bert")), learning_rate=5e-3, epochs=6, batch_size=8, dropout=0.0)
+
+
+@pytest.fixture(scope="module")
+def rows(films):
+    """24 rows that one word tells apart."""
+    texts = [f"{text} {i}" for i in range(3) for text, _ in films]
+    return texts, ["good" if i % 2 == 0 else "bad" for i in range(24)]
+
+
+def test_parameters_go_in_and_out_and_are_cloned(classifier):
+    assert classifier.get_params()["learning_rate"] == 5e-3 and is_classifier(classifier)
+    copy = clone(classifier.set_params(epochs=2, class_weights={"a": 1.0}))
+    assert copy.get_params() == classifier.get_params() and copy.epochs == 2 and copy is not classifier
+    with pytest.raises(ValueError, match="Invalid parameter 'batchsize'"):
+        classifier.set_params(batchsize=3)
+
+
+def test_unfitted_it_says_so(classifier):
+    for ask in (classifier.predict, classifier.predict_proba):
+        with pytest.raises(NotFittedError):
+            ask(["a fine film"])
+
+
+@pytest.mark.parametrize("labels", [["good", "bad"], [7, -3], [True, False]])
+def test_answers_are_of_the_kind_of_the_labels(labels, classifier, rows):
+    texts = rows[0]
+    y = [labels[0] if label == "good" else labels[1] for label in rows[1]]
+    fitted = classifier.fit(texts, y)
+    assert fitted is classifier and fitted.classes_.tolist() == sorted(set(y))
+    probabilities, answers = fitted.predict_proba(texts[:5]), fitted.predict(np.array(texts[:5]))
+    assert probabilities.shape == (5, 2) and np.allclose(probabilities.sum(1), 1, atol=1e-6)
+    assert answers.tolist() == [fitted.classes_[i] for i in probabilities.argmax(1)]
+    assert fitted.score(texts, y) > 0.7
+
+
+@pytest.mark.parametrize("name", [str, int])
+def test_more_than_ten_classes_stand_in_the_order_of_classes_(name, classifier):
+    words = ["fine", "film", "warm", "funny", "dull", "slow", "far", "long", "she", "music", "plays", "nothing"]
+    y = [name(100 - i) for i in range(12)] * 3
+    fitted = classifier.set_params(epochs=4).fit([f"{word} {i} {word}" for i in range(3) for word in words], y)
+    assert fitted.classes_.tolist() == sorted(set(y))
+    assert fitted.model_.labels == tuple(str(i) for i in range(12))  # 10 behind 9, not behind 1
+    codes = [int(answer["label"]) for answer in fitted.model_.predict(words)]
+    assert fitted.predict(words).tolist() == [sorted(set(y))[code] for code in codes] and len(set(codes)) > 1
+    assert fitted.predict_proba(["film"]).shape == (1, 12)
+
+
+def test_columns_follow_classes_even_where_the_model_had_such_labels_in_another_order(classifier, rows):
+    fitted = classifier.fit(*rows)
+    expected = fitted.predict_proba(rows[0])
+    model = fitted.model_
+    swapped = np.array([1, 0])
+    fitted.model_ = type(
+        "Swapped", (), {"labels": ("1", "0"), "probabilities": lambda _, x: model.probabilities(x)[:, swapped]}
+    )()
+    assert np.array_equal(fitted.predict_proba(rows[0]), expected)
+
+
+def test_a_tenth_is_kept_aside_and_all_else_is_learned(classifier, rows, monkeypatch):
+    seen = []
+    usual = headwise.sklearn.train
+    monkeypatch.setattr(headwise.sklearn, "train", lambda *given, **how: seen.append(given) or usual(*given, **how))
+    classifier.fit(*rows)
+    train, valid = seen[0]
+    assert (len(train), len(valid)) == (22, 2)
+    assert sorted([*train.table["text"].to_pylist(), *valid.table["text"].to_pylist()]) == sorted(rows[0])
+
+
+def test_pairs(classifier, rows):
+    pairs = [(text, text[::-1]) for text in rows[0]]
+    fitted = classifier.set_params(epochs=1).fit(pairs, rows[1])
+    assert fitted.model_.card["columns"] == {"text": "text", "pair": "pair", "label": "label"}
+    assert fitted.predict(pairs[:3]).shape == (3,)
+
+
+def test_pipeline_cross_validation_and_grid_search(classifier, rows):
+    texts, y = rows
+    lower = FunctionTransformer(lambda texts: [text.lower() for text in texts])
+    scores = cross_val_score(make_pipeline(lower, classifier.set_params(epochs=4)), texts, y, cv=2)
+    assert scores.shape == (2,) and np.isfinite(scores).all()
+    search = GridSearchCV(classifier, {"learning_rate": [1e-6, 5e-3]}, cv=2, error_score="raise")
+    search.set_params(estimator__epochs=6).fit(texts, y)
+    assert search.best_params_["learning_rate"] in (1e-6, 5e-3)
+    assert set(search.predict(texts)) <= {"good", "bad"}
+
+
+def test_class_weights_are_given_by_the_users_labels(classifier, rows):
+    classifier.set_params(class_weights={"good": 100.0, "bad": 0.01}, epochs=3).fit(*rows)
+    assert set(classifier.predict(rows[0])) == {"good"}
+    with pytest.raises(InputError, match="'fine' stands on one side only"):
+        classifier.set_params(class_weights={"good": 1.0, "bad": 1.0, "fine": 1.0}).fit(*rows)
+
+
+def test_too_few_texts_and_a_single_class_are_refused(classifier):
+    with pytest.raises(InputError, match="too few to split"):
+        classifier.fit(["a"], ["x"])
+    with pytest.raises(InputError, match="one class only"):
+        classifier.fit(["a", "b", "c"], ["x", "x", "x"])

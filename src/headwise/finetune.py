@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from headwise.errors import InputError
-from headwise.families.checkpoint import Checkpoint, labels_of, read_classifier, read_config
+from headwise.families.checkpoint import Checkpoint, labels_of, read_classifier, read_config, specs
 from headwise.families.hub import STARTER, locate
 from headwise.judging import baselines
 from headwise.judging.metrics import METRICS
@@ -33,7 +33,7 @@ from headwise.training.data import Asked, Data, Source, read_data
 from headwise.training.loop import Evaluation, NotFinite, State, Step, features, predicted, training
 from headwise.training.optimizers import optimizer
 from headwise.training.recipe import Recipe
-from headwise.training.saving import CARD, newest_checkpoint, restore, save_checkpoint, whole
+from headwise.training.saving import CARD, make_folder, newest_checkpoint, restore, save_checkpoint, whole
 from headwise.training.tracking import TRACKERS, trackers
 
 CHECKPOINTS = "checkpoints"  # in a run's directory, until it ends
@@ -137,12 +137,14 @@ def prepared(
     seed: int = options.setdefault("seed", Recipe.seed)
     Recipe.of(1, 1, **options)  # refuses a wrong option before anything is read
     directory = locate(name)
-    data = read_data(train, valid, test, asked, seed, known=labels_of(read_config(directory)))
+    known = labels_of(read_config(directory))
+    data = read_data(train, valid, test, asked, seed, known)
     narrator.say(*data.notes)
-    checkpoint = read_classifier(directory, len(data.task.labels), dropout=options.get("dropout"), seed=seed)
-    recipe = Recipe.of(len(data.train.targets), checkpoint.model.encoder.spec.d_model, **options)
+    labels = data.task.labels
+    recipe = Recipe.of(len(data.train.targets), specs(directory)[0].d_model, **options)
     if recipe.metric is not None and recipe.metric not in METRICS:
         raise InputError(f"metric {recipe.metric!r}: expected {', '.join(METRICS)}")
+    checkpoint = read_classifier(directory, len(labels), redraw=labels != known, dropout=recipe.dropout, seed=seed)
     weights = class_weights(recipe.class_weights, data.task.labels, data.train.targets)
     task = replace(data.task, class_weights=weights, label_smoothing=recipe.label_smoothing)
     most = min(recipe.max_length or checkpoint.max_length, checkpoint.max_length)
@@ -236,6 +238,8 @@ def run(
 ) -> float:
     """Train to the end, with checkpoints below place; seconds. Ctrl-C saves one first. Raises InputError on NaN."""
     checkpoints = None if place is None else place / CHECKPOINTS
+    if checkpoints is not None:
+        make_folder(checkpoints)
     if resume and checkpoints is not None:
         go_on(job, state, checkpoints, narrator)
     pressed = stack.enter_context(interrupts())
@@ -339,6 +343,7 @@ def finish(job: Job, state: State, before: tuple[Verdict, ...], seconds: float, 
         "headwise": version("headwise"),
         "task": task.name,
         "columns": {role: getattr(job.data.columns, role) for role in ("text", "pair", "label")},
+        "label_separator": job.data.asked.label_separator,
         "base_model": job.name,
         "recipe": asdict(job.recipe),
         "data": job.data.fingerprints(),
@@ -371,10 +376,10 @@ def write_run(place: Path, model: Model) -> None:
     report = model.report
     assert report is not None
     with whole(place) as new:
+        model.write(new)
         (new / "metrics.json").write_text(json.dumps(report.as_dict(), indent=2, ensure_ascii=False), encoding="utf-8")
         (new / "report.html").write_text(as_html(report), encoding="utf-8")
         (new / "README.md").write_text(model_card(model, report), encoding="utf-8")
-        model.write(new)
     shutil.rmtree(place / CHECKPOINTS, ignore_errors=True)
 
 

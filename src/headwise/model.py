@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,7 @@ class Model:
         """A table with labels, its columns called as in training unless asked otherwise."""
         records, notes = opened(source, asked)
         columns = self.columns(records, asked)
+        asked = replace(asked, label_separator=asked.label_separator or self.card.get("label_separator"))
         part, said = other_part(records, "evaluated", columns, self.task, asked)
         return part, [*notes, *columns.notes, *said]
 

@@ -99,7 +99,7 @@ class TestBattery:
         model_files = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "headwise.json"}
         assert files == model_files | {"metrics.json", "report.html", "README.md"}
         assert card["sha256"] == {
-            name: sha256((place / name).read_bytes()).hexdigest() for name in files - {"headwise.json"}
+            name: sha256((place / name).read_bytes()).hexdigest() for name in model_files - {"headwise.json"}
         }
         metrics = json.loads((place / "metrics.json").read_text(), parse_constant=pytest.fail)
         assert metrics == json.loads(json.dumps(model.report.as_dict()))
@@ -221,3 +221,32 @@ def test_lists_where_one_label_is_expected_are_refused(run_of, table, tmp_path):
     lists = table(tmp_path / "lists.jsonl", [("a film", ["good"]), ("dull", ["bad"])])
     with pytest.raises(InputError, match=r"lists\.jsonl: column label holds lists, expected one label"):
         run_of("bert", "single")[0].evaluate(lists)
+
+
+QUICK = {"epochs": 1, "with_baselines": False}
+
+
+def test_a_model_of_other_labels_gets_a_new_last_layer_and_says_so(tmp_path, directory_of, films, table, capsys):
+    one = table(tmp_path / "a.tsv", films)
+    headwise.train(one, one, model=str(directory_of("bert")), **QUICK).save(tmp_path / "first")
+    other = table(tmp_path / "b.tsv", [(text, {"good": "keep", "bad": "drop"}[label]) for text, label in films])
+    capsys.readouterr()
+    headwise.train(one, one, model=str(tmp_path / "first"), **QUICK)
+    assert "head.out" not in capsys.readouterr().err
+    headwise.train(other, other, model=str(tmp_path / "first"), **QUICK)
+    assert "head.out" in capsys.readouterr().err
+
+
+def test_the_separator_of_labels_is_remembered(tmp_path, directory_of, films, table):
+    one = table(tmp_path / "a.tsv", [(text, f"{label};film") for text, label in films])
+    how = {"label_separator": ";", "model": str(directory_of("bert"))}
+    headwise.train(one, one, out=tmp_path / "run", **how, **QUICK)
+    assert headwise.load(tmp_path / "run").evaluate(one).rows == len(films)
+
+
+def test_a_report_may_be_deleted_and_a_model_card_edited(tmp_path, directory_of, films, table):
+    one = table(tmp_path / "a.tsv", films)
+    headwise.train(one, one, out=tmp_path / "run", model=str(directory_of("bert")), **QUICK)
+    (tmp_path / "run" / "report.html").unlink()
+    (tmp_path / "run" / "README.md").write_text("mine")
+    assert headwise.load(tmp_path / "run").labels == ("bad", "good")

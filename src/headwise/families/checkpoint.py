@@ -14,6 +14,7 @@ from huggingface_hub import save_torch_state_dict
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from headwise.core import spec
 from headwise.core.transformer import Classifier, Encoder, initialise
 from headwise.errors import InputError
 from headwise.families import FAMILIES
@@ -77,23 +78,19 @@ def supported() -> str:
 
 
 def read_classifier(
-    directory: Path, n_labels: int | None = None, *, dropout: float | None = None, seed: int = 0
+    directory: Path, n_labels: int | None = None, *, redraw: bool = False, dropout: float | None = None, seed: int = 0
 ) -> Checkpoint:
     """An encoder with a classification head from a model directory, all weights in float32.
 
     n_labels None: the directory must hold the whole classifier. Otherwise a last layer of another size, and
-    whatever of the head is not there, is drawn anew from the seed and said in the notes. dropout replaces the
-    config's own everywhere. Raises InputError for a family we do not have, and for weights that are missing,
-    surplus, wrongly shaped, damaged or pickled.
+    whatever of the head is not there, is drawn anew from the seed and said in the notes; so is the last layer
+    with redraw, for labels that mean something else. dropout replaces the config's own everywhere.
+
+    Raises InputError for a family we do not have, and for weights that are missing, surplus, wrongly shaped,
+    damaged or pickled.
     """
     config = read_config(directory)
-    family = family_of(config, directory)
-    try:
-        stack = family.stack(config)
-        head = family.classifier(config, n_labels or len(labels_of(config)) or 2)
-    except (KeyError, ValueError, TypeError) as error:
-        found = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
-        raise InputError(f"{directory / 'config.json'}: {found}") from None
+    family, (stack, head) = family_of(config, directory), specs(directory, n_labels)
     if dropout is not None:
         before = dropout if head.dropout_before else 0.0
         stack, head = stack.with_dropout(dropout), replace(head, dropout=dropout, dropout_before=before)
@@ -101,9 +98,13 @@ def read_classifier(
         model = Classifier(stack, head)
     names = weight_names(family, model)
     model.to_empty(device="cpu")
-    initialise(model.head, torch.Generator().manual_seed(seed), config.get("initializer_range", 0.02))
+    std = config.get("initializer_range", 0.02)
+    initialise(model.head, torch.Generator().manual_seed(seed), std)
     optional = set() if n_labels is None else {name for name in model.state_dict() if name.startswith("head.")}
     fresh, left_out = fill(model, directory, family, names, optional)
+    if redraw and OUT[0] not in fresh:
+        initialise(model.head.out, torch.Generator().manual_seed(seed), std)
+        fresh += OUT
     notes = []
     if fresh:
         parts = sorted({name.rsplit(".", 1)[0] for name in fresh})
@@ -111,6 +112,17 @@ def read_classifier(
     if left_out:
         notes.append(f"in the checkpoint, not needed for classification: {', '.join(sorted(left_out))}")
     return Checkpoint(model, config, tuple(notes))
+
+
+def specs(directory: Path, n_labels: int | None = None) -> tuple[spec.Stack, spec.Head]:
+    """What config.json describes; the head for its own labels or so many. Raises InputError where it cannot be."""
+    config = read_config(directory)
+    family = family_of(config, directory)
+    try:
+        return family.stack(config), family.classifier(config, n_labels or len(labels_of(config)) or 2)
+    except (KeyError, ValueError, TypeError) as error:
+        found = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
+        raise InputError(f"{directory / 'config.json'}: {found}") from None
 
 
 def weight_names(family: Family, model: nn.Module) -> dict[str, tuple[str, ...]]:

@@ -77,6 +77,7 @@ class Data:
     valid: Part
     test: Part | None
     columns: Columns
+    asked: Asked
     task: TextClassification
     notes: tuple[str, ...]
 
@@ -117,7 +118,7 @@ def read_data(
             given[name], said = other_part(source, name, columns, task, asked)
             notes += said
     parts, said = split_off(whole, given, seed)
-    data = Data(parts["train"], parts["validation"], parts.get("test"), columns, task, ())
+    data = Data(parts["train"], parts["validation"], parts.get("test"), columns, asked, task, ())
     return replace(data, notes=(*notes, *said, *repeated(data)))
 
 

@@ -104,7 +104,7 @@ def evaluation(
         state.best_step, state.best_score = state.step, scores.named(metric)
         state.best = {name: weight.clone() for name, weight in state.model.state_dict().items()}
     waited = sum(entry["step"] > state.best_step for entry in state.history) + (not best)
-    stop = state.step == steps or waited == recipe.patience
+    stop = state.step == steps or 0 < recipe.patience <= waited
     seen = {name: scores.named(name) for name in dict.fromkeys((metric, "accuracy", "macro_f1"))}
     done = Evaluation(state.step, loss, seen, best, stop)
     state.history.append(asdict(done))

@@ -56,6 +56,14 @@ def whole(place: Path) -> Iterator[Path]:
         shutil.rmtree(new, ignore_errors=True)
 
 
+def make_folder(place: Path) -> None:
+    """Make a folder, and those above it. Raises InputError where that cannot be."""
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(place, error) from None
+
+
 def unwritable(place: Path, error: Exception) -> InputError:
     """What to tell somebody whose disk did not take it."""
     full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)

@@ -9,6 +9,7 @@ its validation rows choose the best weights here too. Prints the accuracy of bot
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 import time
@@ -17,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from transformers import (
+    AutoConfig,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     DataCollatorWithPadding,
@@ -61,7 +63,10 @@ def trainer(card: dict, labels: list[str], train: str, valid: str, work: str) ->
     recipe = Recipe(**card["recipe"])
     name = str(locate(card["base_model"]))
     tokenizer = AutoTokenizer.from_pretrained(name)
-    model = AutoModelForSequenceClassification.from_pretrained(name, num_labels=len(labels))
+    config = AutoConfig.from_pretrained(name, num_labels=len(labels))
+    if recipe.dropout is not None:
+        config.update({key: recipe.dropout for key in config.to_dict() if key.endswith(("dropout", "dropout_prob"))})
+    model = AutoModelForSequenceClassification.from_pretrained(name, config=config)
     shape = (card["columns"], labels, tokenizer, min(recipe.max_length or 512, 512))
     rows = Rows(train, *shape)
     every = recipe.evaluate_every(len(rows))
@@ -106,7 +111,7 @@ def trainer(card: dict, labels: list[str], train: str, valid: str, work: str) ->
 
 def main() -> None:
     run, train, valid, *tests = sys.argv[1:]
-    torch.set_num_threads(2)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
     card = json.loads((Path(run) / "headwise.json").read_text(encoding="utf-8"))
     ours = headwise.load(run)
     with tempfile.TemporaryDirectory() as work:

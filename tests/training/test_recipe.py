@@ -13,7 +13,7 @@ from headwise.errors import InputError
 def test_defaults_follow_the_size_of_the_set_and_of_the_model():
     small, large = Recipe.of(350, 384), Recipe.of(70_000, 768)
     assert (small.batch_size, small.epochs, small.learning_rate) == (16, 20.0, 1e-4)
-    assert (large.batch_size, large.epochs, large.learning_rate) == (16, 1.0, 3e-5)
+    assert (large.batch_size, large.epochs, large.learning_rate) == (32, 1.0, 3e-5)
     assert (small.dropout, large.dropout) == (None, 0.0)  # None: as the model's config has it
     assert Recipe.of(8, 1024).learning_rate == 2e-5
     assert small.steps(350) == 20 * 22 and small.evaluate_every(350) == 22

@@ -12,7 +12,7 @@ from headwise.errors import InputError
 Optimizer = Literal["adamw", "sgd"]
 Schedule = Literal["linear", "cosine", "constant"]
 
-LEAST_STEPS = 3000  # small sets are stable when trained long rather than for 3 epochs (arXiv:2006.04884, 2006.05987)
+LEAST_STEPS = 1600  # small sets are stable when trained long rather than for 3 epochs (arXiv:2006.04884, 2006.05987)
 MOST_EPOCHS = 20
 
 
@@ -29,8 +29,8 @@ class Recipe:
     """
 
     learning_rate: float = knob(5e-5, "else 1e-4 for small models, 3e-5 at BERT-base's width", 0, 10)
-    epochs: float = knob(3.0, "else as many as make 3,000 steps, from 1 to 20", 0, 10_000)
-    batch_size: int = knob(16, "rows in a batch (16)", 1)
+    epochs: float = knob(3.0, "else as many as make 1,600 steps, from 1 to 20", 0, 10_000)
+    batch_size: int = knob(32, "rows in a batch; else 32, or 16 below 2,000 rows", 1)
     gradient_accumulation_steps: int = knob(1, "batches to a step (1)", 1)
     optimizer: Optimizer = knob("adamw", "adamw or sgd (adamw)")
     adam_beta1: float = knob(0.9, "of adamw (0.9)", 0, 0.999999)
@@ -66,8 +66,8 @@ class Recipe:
     def of(rows: int, d_model: int, **given: Any) -> Recipe:
         """The defaults for so many rows and a model so wide, with what the user gave in their place.
 
-        Small models want a larger learning rate, small sets at least LEAST_STEPS steps. A run that sees every row
-        once has nothing to learn by heart, and goes without dropout.
+        Small models want a larger learning rate; small sets smaller batches and at least LEAST_STEPS steps. A run
+        that sees every row once has nothing to learn by heart, and goes without dropout.
         """
         names = [one.name for one in fields(Recipe)]
         unknown = set(given) - set(names)
@@ -77,11 +77,12 @@ class Recipe:
             )
         given = {name: value for name, value in given.items() if value is not None}
         Recipe(**given)  # before anything is reckoned from values out of range
-        batch_size = given.get("batch_size", Recipe.batch_size)
+        batch_size = given.get("batch_size", 32 if rows >= 2000 else 16)
         steps = math.ceil(rows / (batch_size * given.get("gradient_accumulation_steps", 1)))
         epochs = given.get("epochs", float(min(max(math.ceil(LEAST_STEPS / steps), 1), MOST_EPOCHS)))
         defaults = {
             "learning_rate": 1e-4 if d_model < 512 else 5e-5 if d_model < 768 else 3e-5 if d_model < 1024 else 2e-5,
+            "batch_size": batch_size,
             "epochs": epochs,
             "dropout": 0.0 if epochs <= 1 else None,
         }

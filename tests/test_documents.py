@@ -33,7 +33,7 @@ def place(tmp_path, monkeypatch, table, films, directory_of):
     )
     for name in ("dev.tsv", "test.tsv"):
         table(tmp_path / name, [(f"{text} indeed", label) for text, label in films])
-    monkeypatch.setattr("headwise.finetune.locate", lambda name: directory_of("bert"))
+    monkeypatch.setattr("headwise.job.locate", lambda name: directory_of("bert"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -12,7 +12,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from headwise.errors import InputError
-from headwise.finetune import unknown
+from headwise.job import unknown
 from headwise.reading.text import Texts, TextTokenizer
 
 NEWER, OLDER = ["tokenizer.json"], ["vocab.txt", "vocab.json", "merges.txt", "tokenizer_config.json"]

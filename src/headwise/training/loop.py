@@ -60,6 +60,7 @@ class State:
     best_step: int = 0
     best_score: float = -1.0
     best: dict[str, Tensor] = field(default_factory=dict)  # the weights of best_step
+    seconds: float = 0.0  # in steps and evaluations
     losses: list[float] = field(default_factory=list)  # of every step so far
     history: list[dict[str, Any]] = field(default_factory=list)  # evaluations so far
 
@@ -94,6 +95,7 @@ def evaluation(
 
     last: the training rows of the step before, which are to blame where the model makes no numbers any more.
     """
+    began = time.perf_counter()
     metric = recipe.metric or task.metric
     logits, loss = predicted(state.model, valid.tokens, task, valid.targets)
     if not np.isfinite(loss):
@@ -108,6 +110,7 @@ def evaluation(
     seen = {name: scores.named(name) for name in dict.fromkeys((metric, "accuracy", "macro_f1"))}
     done = Evaluation(state.step, loss, seen, best, stop)
     state.history.append(asdict(done))
+    state.seconds += time.perf_counter() - began
     return done
 
 
@@ -131,8 +134,9 @@ def one_step(state: State, task: TextClassification, train: Examples, recipe: Re
     state.optimizer.zero_grad(set_to_none=True)
     state.step += 1
     state.losses.append(sum(losses))
-    tokens = int(train.tokens.lengths[rows].sum())
-    return Step(state.step, state.losses[-1], rate, float(norm), tokens, time.perf_counter() - began)
+    tokens, seconds = int(train.tokens.lengths[rows].sum()), time.perf_counter() - began
+    state.seconds += seconds
+    return Step(state.step, state.losses[-1], rate, float(norm), tokens, seconds)
 
 
 def one_pass(

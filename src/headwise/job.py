@@ -1,0 +1,109 @@
+"""All that is settled before the first step: what is read, what is guessed, what the recipe is."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from headwise.errors import InputError
+from headwise.families.checkpoint import Checkpoint, labels_of, read_classifier, read_config, specs
+from headwise.families.hub import locate
+from headwise.judging.metrics import METRICS
+from headwise.progress import Narrator
+from headwise.reading.batches import Examples, Rows
+from headwise.reading.text import TextTokenizer, Tokens
+from headwise.tasks.text_classification import class_weights
+from headwise.training.data import Asked, Data, Source, read_data
+from headwise.training.recipe import Recipe
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """All that is settled before the first step."""
+
+    name: str  # of the model it starts from
+    data: Data
+    checkpoint: Checkpoint
+    tokenizer: TextTokenizer
+    train: Examples
+    valid: Examples
+    judged: Examples
+    recipe: Recipe
+    notes: tuple[str, ...]
+
+    @property
+    def metric(self) -> str:
+        """What chooses the best weights."""
+        return self.recipe.metric or self.data.task.metric
+
+    def places(self, rows: Rows) -> str:
+        """The file and lines of the first few of these training rows."""
+        more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
+        return ", ".join(self.data.train.records.where(int(row)) for row in rows[:5]) + more
+
+    def made_for(self) -> dict[str, Any]:
+        """What must be the same for a run to go on."""
+        return {"model": self.name, "recipe": asdict(self.recipe), "data": self.data.fingerprints()}
+
+
+def prepared(
+    train: Source, valid: Source | None, test: Source | None, name: str, options: dict[str, Any], narrator: Narrator
+) -> Job:
+    """Read everything and settle everything, telling what was guessed."""
+    asked = Asked(**{field.name: options.pop(field.name) for field in fields(Asked) if field.name in options})
+    seed: int = options.setdefault("seed", Recipe.seed)
+    Recipe.of(1, 1, **options)  # refuses a wrong option before anything is read
+    directory = locate(name)
+    known = labels_of(read_config(directory))
+    data = read_data(train, valid, test, asked, seed, known)
+    narrator.say(*data.notes)
+    labels = data.task.labels
+    recipe = Recipe.of(len(data.train.targets), specs(directory)[0].d_model, **options)
+    if recipe.metric is not None and recipe.metric not in METRICS:
+        raise InputError(f"metric {recipe.metric!r}: expected {', '.join(METRICS)}")
+    checkpoint = read_classifier(directory, len(labels), redraw=labels != known, dropout=recipe.dropout, seed=seed)
+    weights = class_weights(recipe.class_weights, data.task.labels, data.train.targets)
+    task = replace(data.task, class_weights=weights, label_smoothing=recipe.label_smoothing)
+    most = min(recipe.max_length or checkpoint.max_length, checkpoint.max_length)
+    tokenizer = TextTokenizer.read(directory, most)
+    with narrator.wait("reading the texts"):
+        examples = {part.name: part.examples(tokenizer) for part in (data.train, data.valid, data.judged)}
+    cuts = [cut(name, one.tokens, most) for name, one in examples.items()]
+    notes = [*checkpoint.notes, *cuts, *unknown(examples["train"].tokens, name)]
+    settled = [f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in shown(recipe)]
+    narrator.say(*notes, f"recipe: {', '.join(settled)}")
+    return Job(
+        name,
+        replace(data, task=task),
+        checkpoint,
+        tokenizer,
+        examples["train"],
+        examples["validation"],
+        examples[data.judged.name],
+        recipe,
+        (*data.notes, *notes),
+    )
+
+
+def shown(recipe: Recipe) -> list[tuple[str, Any]]:
+    """The hyperparameters people look at first."""
+    names = ("learning_rate", "epochs", "batch_size", "weight_decay", "lr_scheduler_type", "warmup_ratio", "seed")
+    return [(name, getattr(recipe, name)) for name in names]
+
+
+def cut(name: str, tokens: Tokens, most: int) -> str:
+    """How long the texts of a split are, and what had to be cut."""
+    rows, lost = int((tokens.cut > 0).sum()), int(tokens.cut.sum())
+    size = f"{name}: {len(tokens):,} rows, {len(tokens.ids):,} tokens, {tokens.lengths.mean():.0f} a row"
+    if not rows:
+        return f"{size}, the longest {tokens.lengths.max()} of {most} possible, nothing cut"
+    share = lost / (lost + len(tokens.ids))
+    return f"{size}; cut at {most}: {rows:,} rows ({rows / len(tokens):.1%}) lose {lost:,} tokens ({share:.1%} of all)"
+
+
+def unknown(tokens: Tokens, name: str) -> list[str]:
+    """A warning where a model cannot read much of the text."""
+    share = tokens.unknown / len(tokens.ids)
+    if share < 0.02:
+        return []
+    return [f"{share:.0%} of the tokens are unknown to {name}: it was not made for this language; try another --model"]

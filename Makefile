@@ -18,9 +18,9 @@ install: .venv/installed  ## .venv with the package, its tools and the starter m
 	touch $@
 
 demo: install  ## the main job on the starter model and the shipped example
-	$(BIN)/headwise train examples/messages/train.tsv --valid examples/messages/valid.tsv \
-		--test examples/messages/test.tsv --out runs/demo --overwrite
-	$(BIN)/headwise predict runs/demo "my parcel still has not arrived" "我要退货，钱什么时候退给我？"
+	$(BIN)/headwise train examples/messages/en/train.tsv --valid examples/messages/en/valid.tsv \
+		--test examples/messages/en/test.tsv --out runs/demo --overwrite
+	$(BIN)/headwise predict runs/demo "my parcel still has not arrived" "how do I get back into my account?"
 
 test: install  ## the whole test suite
 	$(BIN)/python -m pytest

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from headwise.reading.tables import read
+
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ["README.md", "README.zh-CN.md", "docs/fine-tuning.md", "docs/transformer.md", "CONTRIBUTING.md"]
 
@@ -75,3 +77,16 @@ def test_both_readmes_show_the_same_commands():
     )
     drop = lambda rows: [[word for word in words if " " not in word and word != "another"] for words in rows]  # noqa: E731
     assert drop(ours) == drop(theirs)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_shipped_example_is_sound(language):
+    folder = ROOT / "examples/messages" / language
+    parts = [read(folder / f"{name}.tsv").table for name in ("train", "valid", "test")]
+    assert [len(part) for part in parts] == [352, 80, 80]
+    texts = [text for part in parts for text in part["text"].to_pylist()]
+    assert len(set(texts)) == len(texts) == 512
+    for part in parts:
+        assert set(part["language"].to_pylist()) == {language}
+        counts = [entry["counts"] for entry in part["intent"].value_counts().to_pylist()]
+        assert len(counts) == 8 and len(set(counts)) == 1

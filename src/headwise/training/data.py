@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -86,10 +87,14 @@ class Data:
         """What the report is about: the test rows, or where there are none the validation rows."""
         return self.valid if self.test is None else self.test
 
+    @property
+    def parts(self) -> list[Part]:
+        """The splits there are."""
+        return [part for part in (self.train, self.valid, self.test) if part is not None]
+
     def fingerprints(self) -> dict[str, str]:
         """sha256 of each split's texts and targets."""
-        parts = [part for part in (self.train, self.valid, self.test) if part is not None]
-        return {part.name: fingerprint(part) for part in parts}
+        return {part.name: fingerprint(part) for part in self.parts}
 
 
 def read_data(
@@ -117,7 +122,7 @@ def read_data(
         if source is not None:
             given[name], said = other_part(source, name, columns, task, asked)
             notes += said
-    parts, said = split_off(whole, given, seed)
+    parts, said = split_off(whole, given, seed, task.labels)
     data = Data(parts["train"], parts["validation"], parts.get("test"), columns, asked, task, ())
     return replace(data, notes=(*notes, *said, *repeated(data)))
 
@@ -176,7 +181,9 @@ def other_part(
     return part_of(records, name, columns, task, asked), [*notes, *skipped]
 
 
-def split_off(whole: Part, given: dict[str, Part | None], seed: int) -> tuple[dict[str, Part], list[str]]:
+def split_off(
+    whole: Part, given: dict[str, Part | None], seed: int, labels: Sequence[str]
+) -> tuple[dict[str, Part], list[str]]:
     """The parts by name. Without validation rows some are taken from training; without either, test rows too."""
     parts = {name: part for name, part in given.items() if part is not None}
     if "validation" in parts:
@@ -185,7 +192,7 @@ def split_off(whole: Part, given: dict[str, Part | None], seed: int) -> tuple[di
     shares = [1 - VALIDATION, VALIDATION] if "test" in parts else [1 - VALIDATION - TEST, VALIDATION, TEST]
     classes = whole.targets.argmax(1) if whole.targets.ndim == 2 else whole.targets
     try:
-        cut = split(whole.joined, classes, shares, seed)
+        cut = split(whole.joined, np.asarray(labels)[classes], shares, seed)
     except InputError as error:
         raise InputError(f"{whole.records.path}: {error}") from None
     parts |= {name: whole.select(rows, name) for name, rows in zip(names, cut.parts, strict=True)}
@@ -195,16 +202,14 @@ def split_off(whole: Part, given: dict[str, Part | None], seed: int) -> tuple[di
 
 def repeated(data: Data) -> list[str]:
     """A word for each split that repeats texts of another one."""
-    parts: Sequence[Part | None] = (data.train, data.valid, data.test)
     found = []
-    for i, first in enumerate(parts):
-        for second in parts[i + 1 :]:
-            texts, rows = (0, 0) if first is None or second is None else shared_texts(first.joined, second.joined)
-            if texts and first is not None and second is not None:
-                found.append(
-                    f"leak: {texts:,} texts of {second.name} ({rows:,} of its {len(second.targets):,} rows) "
-                    f"also stand in {first.name}, which flatters its score"
-                )
+    for first, second in combinations(data.parts, 2):
+        texts, rows = shared_texts(first.joined, second.joined)
+        if texts:
+            found.append(
+                f"leak: {texts:,} texts of {second.name} ({rows:,} of its {len(second.targets):,} rows) "
+                f"also stand in {first.name}, which flatters its score"
+            )
     return found
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
+from headwise.cli import app
 from headwise.reading.tables import read
 
 ROOT = Path(__file__).parents[1]
@@ -90,3 +94,17 @@ def test_the_shipped_example_is_sound(language):
         assert set(part["language"].to_pylist()) == {language}
         counts = [entry["counts"] for entry in part["intent"].value_counts().to_pylist()]
         assert len(counts) == 8 and len(set(counts)) == 1
+
+
+@pytest.mark.parametrize("name", ["sst2", "chnsenticorp", "banking77", "conll2003"])
+def test_the_runs_behind_the_table_of_results_are_commands_we_take(name, tmp_path):
+    script = ROOT / "benchmarks/results.sh"
+    said = subprocess.run(
+        ["bash", script, name, "data", tmp_path / "run", "e5"],
+        env=os.environ | {"HEADWISE": "echo", "PYTHON": "true"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    options = {word for word in said.stdout.split() if word.startswith("--")}
+    assert options <= {option for one in get_command(app).commands["train"].params for option in one.opts}

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# The runs behind the README's table of results, one at a time.
+#   benchmarks/results.sh sst2|chnsenticorp|banking77|conll2003 DATA OUT [E5]
+# DATA holds a folder for each set: sst2, chnsenticorp and banking77 with .tsv files, conll2003 with .jsonl files
+# ({"tokens": [...], "tags": [...]} a line). E5 is a directory with multilingual-e5-small, for chnsenticorp.
+set -euo pipefail
+headwise=${HEADWISE:-.venv/bin/headwise} python=${PYTHON:-.venv/bin/python}
+name=${1:?sst2, chnsenticorp, banking77 or conll2003} data=$2/$1 out=$3
+
+case $name in
+sst2)
+  $headwise train "$data/train.tsv" --valid "$data/dev.tsv" --test "$data/test.tsv" --out "$out" ;;
+chnsenticorp)
+  $headwise train "$data/train.tsv" --valid "$data/dev.tsv" --test "$data/test.tsv" --out "$out" --model "$4" \
+    --epochs 1.5 --dropout 0 --batch-size 16 --learning-rate 5e-5 --max-length 256 --eval-steps 225 ;;
+banking77)
+  $headwise train "$data/train.tsv" --test "$data/test.tsv" --out "$out" --batch-size 16 --epochs 8 ;;
+conll2003)
+  $python examples/conll_locations.py "$data" "$out-tokens"
+  $headwise train "$out-tokens/train.tsv" --valid "$out-tokens/dev.tsv" --test "$out-tokens/test.tsv" --out "$out" \
+    --text-column token --pair-column sentence --metric weighted_f1 --eval-steps 260 ;;
+*)
+  echo "no run is called $name" >&2; exit 2 ;;
+esac

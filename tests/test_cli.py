@@ -363,7 +363,7 @@ def test_what_stands_in_the_way_of_out_is_left_alone(trained, run, tmp_path):
     refused(trained("--out", other, "--overwrite"), "other: holds something that is not a run")
     refused(trained("--out", run), "run: holds a finished run; choose another --out, or replace it with --overwrite")
     refused(trained("--out", run, "--resume"), "run: this run is finished, there is nothing to resume")
-    (other / "checkpoints").mkdir()
+    (other / "checkpoints" / "step-00000001").mkdir(parents=True)
     refused(trained("--out", other), "holds an unfinished run; go on with --resume, or begin anew with --overwrite")
     assert file.read_text() == "mine" and {path.name: path.read_bytes() for path in run.iterdir()} == before
 

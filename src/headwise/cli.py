@@ -117,8 +117,10 @@ def evaluate(run: Run, table: Table, *, as_json: Json = False, **options: Any) -
     from headwise.model import load
     from headwise.progress import Narrator
 
-    with Narrator(quiet=as_json).counting("evaluating") as done:
+    narrator = Narrator(quiet=as_json)
+    with narrator.counting("evaluating") as done:
         report = load(run).judge(table, Asked(**options), done)
+    narrator.say(*report.notes)
     print(json.dumps(report.as_dict(), ensure_ascii=False) if as_json else as_text(report))
 
 
@@ -142,7 +144,8 @@ def predict(
     model, narrator = load(run), Narrator()
     asked: Sequence[Text]
     if input is not None:
-        asked, columns = model.unlabelled(input, Asked(**options))
+        asked, columns, notes = model.unlabelled(input, Asked(**options))
+        narrator.say(*notes)
     else:
         asked = texts or [line for line in typed().splitlines() if line.strip()]
         columns = {"text": asked}
@@ -153,7 +156,10 @@ def predict(
             print(json.dumps(answer, ensure_ascii=False))
         return
     for name in answers[0] if answers else ():
-        columns[f"predicted_{name}" if name in columns else name] = [answer[name] for answer in answers]
+        new = name
+        while new in columns:
+            new = f"predicted_{new}"
+        columns[new] = [answer[name] for answer in answers]
     write(output, columns)
     narrator.say(f"{output}: {len(answers):,} rows written")
 

@@ -22,10 +22,9 @@ from headwise.results import finish, judged_before, write_run
 from headwise.training.data import Source
 from headwise.training.loop import Evaluation, NotFinite, State, training
 from headwise.training.optimizers import optimizer
-from headwise.training.saving import CARD, make_folder, newest_checkpoint, restore, save_checkpoint
+from headwise.training.saving import CARD, CHECKPOINTS, make_folder, newest_checkpoint, restore, save_checkpoint
 from headwise.training.tracking import TRACKERS, Listener, trackers
 
-CHECKPOINTS = "checkpoints"  # in a run's directory, until it ends
 SAVE_SECONDS = 600  # a checkpoint at every evaluation, and at least this often
 
 
@@ -58,12 +57,12 @@ def train(
     refuse_occupied(place, resume, overwrite)
     narrator = Narrator(quiet)
     job = prepared(train, valid, test, model, options, narrator)
-    if place is not None and overwrite and not resume:
-        shutil.rmtree(place / CHECKPOINTS, ignore_errors=True)
     with ExitStack() as stack:
         listeners, closers = trackers(report_to, place or Path(), asdict(job.recipe))
         for close in closers:
             stack.callback(close)
+        if place is not None and overwrite and not resume:
+            shutil.rmtree(place / CHECKPOINTS, ignore_errors=True)
         before = judged_before(job, narrator) if with_baselines else ()
         state = State(job.checkpoint.model, optimizer(job.checkpoint.model, job.recipe))
         bar = narrator.bar(job.recipe.steps(len(job.train)), job.metric)

@@ -67,7 +67,7 @@ def prepared(
     most = min(recipe.max_length or checkpoint.max_length, checkpoint.max_length)
     tokenizer = TextTokenizer.read(directory, most)
     with narrator.wait("reading the texts"):
-        examples = {part.name: part.examples(tokenizer) for part in (data.train, data.valid, data.judged)}
+        examples = {part.name: part.examples(tokenizer) for part in data.parts}
     cuts = [cut(name, one.tokens, most) for name, one in examples.items()]
     notes = [*checkpoint.notes, *cuts, *unknown(examples["train"].tokens, name)]
     settled = [f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in shown(recipe)]

@@ -24,7 +24,7 @@ from headwise.reading.text import Text, Texts, TextTokenizer, json_object
 from headwise.tasks.text_classification import TextClassification
 from headwise.training.data import Asked, Part, Source, opened, other_part
 from headwise.training.loop import predicted
-from headwise.training.saving import CARD, digests, whole
+from headwise.training.saving import CARD, CHECKPOINTS, digests, whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,20 +90,19 @@ class Model:
 
     def read(self, source: Source, asked: Asked) -> tuple[Part, list[str]]:
         """A table with labels, its columns called as in training unless asked otherwise."""
-        records, notes = opened(source, asked)
+        records, _ = opened(source, asked)
         columns = self.columns(records, asked)
         asked = replace(asked, label_separator=asked.label_separator or self.card.get("label_separator"))
         part, said = other_part(records, "evaluated", columns, self.task, asked)
-        return part, [*notes, *columns.notes, *said]
+        return part, [*columns.notes, *said]
 
-    def unlabelled(self, source: Source, asked: Asked) -> tuple[Texts, dict[str, Any]]:
-        """The texts of a table, and all its columns."""
-        records, _ = opened(source, asked)
+    def unlabelled(self, source: Source, asked: Asked) -> tuple[Texts, dict[str, Any], list[str]]:
+        """The texts of a table, all its columns, and what was guessed."""
+        records, notes = opened(source, asked)
         columns = self.columns(records, asked, need_label=False)
         second = None if columns.pair is None else records.table[columns.pair]
-        return Texts(records.table[columns.text], second), {
-            name: records.table[name].to_pylist() for name in records.columns
-        }
+        rows = {name: records.table[name].to_pylist() for name in records.columns}
+        return Texts(records.table[columns.text], second), rows, [*notes, *columns.notes]
 
     def columns(self, records: Records, asked: Asked, need_label: bool = True) -> Columns:
         """Which columns to read: those asked for, else those of training where they are there, else a guess."""
@@ -111,7 +110,12 @@ class Model:
         names = {"text": asked.text_column, "pair": asked.pair_column, "label": asked.label_column}
         for role in names if need_label else ("text", "pair"):
             names[role] = names[role] or (usual.get(role) if usual.get(role) in records.columns else None)
-        return choose_columns(records, **names, need_label=need_label)
+        found = choose_columns(records, **names, need_label=need_label)
+        if usual.get("pair") and found.pair is None:
+            raise InputError(
+                f"{records.path}: no column {usual['pair']}, the second text of training; name it with --pair-column"
+            )
+        return found
 
     def save(self, directory: str | Path) -> None:
         """Write a Hugging Face model directory that transformers opens, plus headwise.json.
@@ -137,7 +141,7 @@ def load(directory: str | Path) -> Model:
     place = Path(directory)
     if not place.is_dir():
         raise InputError(f"{place}: no such model directory")
-    if (place / "checkpoints").is_dir() and not (place / CARD).exists():
+    if (place / CHECKPOINTS).is_dir() and not (place / CARD).exists():
         raise InputError(f"{place}: training has not finished here; go on with the same command and --resume")
     card = json_object(place / CARD)
     for name, digest in card.get("sha256", {}).items():

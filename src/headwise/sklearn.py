@@ -55,8 +55,8 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         """X b texts or pairs, y b labels. Raises InputError as headwise.train does."""
         self.classes_, codes = np.unique(np.asarray(y), return_inverse=True)
         columns = text_columns(list(X))
-        texts = [list(text) for text in zip(*columns.values(), strict=True)]
         records = from_columns({**columns, "label": [str(code) for code in codes]})
+        texts = [list(text) for text in zip(*(records.table[name].to_pylist() for name in columns), strict=True)]
         kept, aside = split(texts, codes, [0.9, 0.1], self.seed).parts
         settings = {name: value for name, value in self.get_params(deep=False).items() if value is not None}
         if isinstance(self.class_weights, Mapping):
@@ -92,8 +92,8 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         return tags
 
 
-def text_columns(texts: Sequence[Text]) -> dict[str, list[str]]:
+def text_columns(texts: Sequence[Text]) -> dict[str, list[Any]]:
     """One column, or two where the texts are pairs."""
-    if len(texts) and not isinstance(texts[0], str):
-        return {"text": [str(text[0]) for text in texts], "pair": [str(text[1]) for text in texts]}
-    return {"text": [str(text) for text in texts]}
+    if len(texts) and isinstance(texts[0], list | tuple | np.ndarray):
+        return {"text": [text[0] for text in texts], "pair": [text[1] for text in texts]}
+    return {"text": list(texts)}

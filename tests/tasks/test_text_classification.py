@@ -250,3 +250,27 @@ def test_a_report_may_be_deleted_and_a_model_card_edited(tmp_path, directory_of,
     (tmp_path / "run" / "report.html").unlink()
     (tmp_path / "run" / "README.md").write_text("mine")
     assert headwise.load(tmp_path / "run").labels == ("bad", "good")
+
+
+def test_an_empty_label_is_no_class(tmp_path, films, table):
+    one = table(tmp_path / "a.tsv", [*films, ("a text", " ")])
+    with pytest.raises(InputError, match=r"a\.tsv, line 10: the label in column label is empty"):
+        headwise.train(one, one, quiet=True)
+
+
+def test_a_model_of_pairs_does_not_answer_on_one_text(tmp_path, directory_of, films, table):
+    rows, names = rows_of("pairs", films)
+    pairs = table(tmp_path / "pairs.tsv", rows, *names)
+    headwise.train(pairs, pairs, out=tmp_path / "run", model=str(directory_of("bert")), quiet=True, **QUICK)
+    with pytest.raises(InputError, match="no column text_b, the second text of training"):
+        headwise.load(tmp_path / "run").evaluate(table(tmp_path / "single.tsv", films))
+
+
+def test_a_table_that_already_has_answers_keeps_them(run_of, films, table, tmp_path, command):
+    _, place, _ = run_of("bert", "single")
+    rows = [(text, label, "mine") for text, label in films]
+    one = table(tmp_path / "a.tsv", rows, "text", "label", "predicted_label")
+    assert command("predict", place, "--input", one, "--output", tmp_path / "b.tsv")[0] == 0
+    assert (tmp_path / "b.tsv").read_text().splitlines()[0].split("\t")[:4] == [
+        "text", "label", "predicted_label", "predicted_predicted_label",
+    ]  # fmt: skip

@@ -46,6 +46,8 @@ class Checkpoint:
 def labels_of(config: Mapping[str, Any]) -> tuple[str, ...]:
     """The names in a config's id2label, in order; empty where it has none."""
     names = config.get("id2label") or {}
+    if not names and any(name.endswith("ForSequenceClassification") for name in config.get("architectures") or ()):
+        return ("LABEL_0", "LABEL_1")  # transformers leaves its default out
     return tuple(names[key] for key in sorted(names, key=int))
 
 

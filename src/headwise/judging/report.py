@@ -97,7 +97,6 @@ def as_html(report: Report) -> str:
         headline=headline(report),
         cautions=cautions(report),
         metrics={metric: METRICS[metric] for metric in _columns(report)},
-        metric_name=METRICS[report.metric],
         curves=_curves(report.history),
         matrix=_matrix(report) if report.truth.ndim == 1 and len(report.labels) <= 25 else None,
         heat_map=_heat_map(report) if report.truth.ndim == 1 and len(report.labels) > 25 else None,

@@ -1,1 +1,1 @@
-"""One file per task: the columns it needs, its loss, how its outputs are read, its metrics."""
+"""One file per task: its loss, how its outputs are read, its metrics."""

@@ -140,6 +140,11 @@ def has_lists(records: Records, column: str) -> bool:
 def labels_in(records: Records, column: str, multi_label: bool, separator: str | None) -> tuple[str, ...]:
     """The labels that occur, numbers in the order of numbers, the rest by name. Raises InputError below two."""
     values = label_lists(records, column, separator) if multi_label else records.table[column]
+    if not multi_label:
+        empty = pc.equal(pc.utf8_trim_whitespace(values), "")
+        if pc.any(empty).as_py():
+            at = records.where(pc.index(empty, True).as_py())
+            raise InputError(f"{at}: the label in column {column} is empty; write one or delete the row")
     names = pc.unique(pc.list_flatten(values) if multi_label else values).to_pylist()
     if len(names) < 2:
         raise InputError(
@@ -161,7 +166,7 @@ def class_weights(given: str | Mapping[str, float], labels: Sequence[str], targe
     if given == "balanced":
         if targets.ndim == 2:
             with_it = np.maximum(targets.sum(0), 1)
-            return tuple((len(targets) - with_it) / with_it)
+            return tuple(np.maximum(len(targets) - with_it, 1) / with_it)
         return tuple(len(targets) / (len(labels) * np.maximum(np.bincount(targets, minlength=len(labels)), 1)))
     if not isinstance(given, Mapping):
         raise InputError(f"class weights {given!r}: expected none, balanced or label=weight,label=weight,…")

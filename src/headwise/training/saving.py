@@ -23,6 +23,7 @@ from headwise.training.loop import State
 
 MANIFEST = "state.json"
 CARD = "headwise.json"  # in a finished model directory
+CHECKPOINTS = "checkpoints"  # in a run's directory, until it ends
 FACTS = ("step", "best_step", "best_score", "seconds", "losses", "history")
 KEPT = 2  # checkpoints on disk: the newest, and one more in case it is damaged
 

@@ -18,7 +18,7 @@ banking77)
 conll2003)
   $python examples/conll_locations.py "$data" "$out-tokens"
   $headwise train "$out-tokens/train.tsv" --valid "$out-tokens/dev.tsv" --test "$out-tokens/test.tsv" --out "$out" \
-    --text-column token --pair-column sentence --metric weighted_f1 --epochs 4 --eval-steps 260 ;;
+    --text-column token --pair-column sentence --metric weighted_f1 --eval-steps 260 ;;
 *)
   echo "no run is called $name" >&2; exit 2 ;;
 esac

@@ -7,7 +7,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -20,10 +20,11 @@ from headwise.model import Model
 from headwise.progress import Narrator
 from headwise.results import finish, judged_before, write_run
 from headwise.training.data import Source
-from headwise.training.loop import Evaluation, NotFinite, State, training
+from headwise.training.loop import Evaluation, NotFinite, State, Step, training
 from headwise.training.optimizers import optimizer
 from headwise.training.saving import CARD, CHECKPOINTS, make_folder, newest_checkpoint, restore, save_checkpoint
 from headwise.training.tracking import TRACKERS, Listener, trackers
+from headwise.training.vocabulary import vocabulary_in_use
 
 SAVE_SECONDS = 600  # a checkpoint at every evaluation, and at least this often
 
@@ -64,10 +65,9 @@ def train(
         if place is not None and overwrite and not resume:
             shutil.rmtree(place / CHECKPOINTS, ignore_errors=True)
         before = judged_before(job, narrator) if with_baselines else ()
-        state = State(job.checkpoint.model, optimizer(job.checkpoint.model, job.recipe))
         bar = narrator.bar(job.recipe.steps(len(job.train)), job.metric)
         stack.callback(bar.close)
-        run(job, state, place, resume, [bar, *listeners], narrator)
+        state = run(job, place, resume, [bar, *listeners], narrator)
     finished = finish(job, state, before, narrator)
     if place is not None:
         write_run(place, finished)
@@ -93,19 +93,33 @@ def refuse_occupied(place: Path | None, resume: bool, overwrite: bool) -> None:
         raise InputError(f"{place}: holds something that is not a run; choose another --out")
 
 
-def run(
-    job: Job, state: State, place: Path | None, resume: bool, listeners: Sequence[Listener], narrator: Narrator
+def run(job: Job, place: Path | None, resume: bool, listeners: Sequence[Listener], narrator: Narrator) -> State:
+    """Train to the end, with checkpoints below place, and leave the model with its best weights."""
+    model, checkpoints = job.checkpoint.model, None if place is None else place / CHECKPOINTS
+    with vocabulary_in_use(model, job.train, job.valid) as (rows, valid):
+        state = State(model, optimizer(model, job.recipe))
+        if checkpoints is not None:
+            make_folder(checkpoints)
+            if resume:
+                go_on(job, state, checkpoints, narrator)
+        trained(job, state, training(state, job.data.task, rows, valid, job.recipe), checkpoints, listeners, narrator)
+        model.load_state_dict(state.best)
+    return state
+
+
+def trained(
+    job: Job,
+    state: State,
+    events: Iterable[Step | Evaluation],
+    checkpoints: Path | None,
+    listeners: Sequence[Listener],
+    narrator: Narrator,
 ) -> None:
-    """Train to the end, with checkpoints below place. Ctrl-C saves one first. Raises InputError on NaN."""
-    checkpoints = None if place is None else place / CHECKPOINTS
-    if checkpoints is not None:
-        make_folder(checkpoints)
-        if resume:
-            go_on(job, state, checkpoints, narrator)
+    """Go through the events of training and save checkpoints. Ctrl-C saves one first. Raises InputError on NaN."""
     saved = time.perf_counter()
     try:
         with interrupts() as pressed:
-            for event in training(state, job.data.task, job.train, job.valid, job.recipe):
+            for event in events:
                 for listen in listeners:
                     listen(event)
                 late = time.perf_counter() - saved > SAVE_SECONDS

@@ -64,8 +64,7 @@ def known_features(job: Job, rows: Rows) -> np.ndarray[Any, Any]:
 
 
 def finish(job: Job, state: State, before: tuple[Verdict, ...], narrator: Narrator) -> Model:
-    """The model with its best weights, and the report on the rows it is judged by."""
-    state.model.load_state_dict(state.best)
+    """The trained model, and the report on the rows it is judged by."""
     task, part = job.data.task, job.data.judged
     with narrator.wait(f"judging on {part.name}"):
         logits, _ = predicted(state.model, job.judged.tokens, task)

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwise.core import spec
+from headwise.core import kernels, spec
 from headwise.core.attention import Attention, RelativeBias, Watch, attention, dense_mask, rotate
 from headwise.core.packed import Lengths, Packed
 
@@ -251,3 +251,23 @@ def test_packed_attention_is_that_of_one_sequence_at_a_time(lengths, name):
     layer, x = Attention(LAYERS[name], D_MODEL).eval(), random_sequences(*lengths)
     alone = torch.cat([layer(Packed.of([part])) for part in x.unpack()])
     assert torch.allclose(layer(x), alone, atol=1e-5)
+
+
+@pytest.mark.parametrize(("heads", "kv_heads"), [(4, 4), (4, 2)])
+def test_the_kernel_of_bfloat16_is_the_formula_within_its_rounding(heads, kv_heads):
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape):
+        return torch.randn(*shape, generator=generator)
+
+    query, key, value = draw(2, heads, 9, 8), draw(2, kv_heads, 7, 8), draw(2, kv_heads, 7, 8)
+    mask, bias = draw(2, 1, 9, 7) > -1, draw(heads, 9, 7)
+    sides = []
+    for dtype in (torch.float32, torch.bfloat16):
+        parts = [part.to(dtype, copy=True).requires_grad_() for part in (query, key, value)]
+        y = kernels.attend(*parts, mask=mask, bias=bias.to(dtype), scale=None, dropout=0.0)
+        y.sum().backward()
+        sides.append([y, *(part.grad for part in parts)])
+    for exact, rounded in zip(*sides, strict=True):
+        assert rounded.dtype == torch.bfloat16 and rounded.shape == exact.shape
+        assert (exact - rounded.float()).abs().max() < 0.03 * exact.abs().max()

@@ -16,7 +16,7 @@ from headwise.reading.batches import Examples, Rows, by_length, packed, passes, 
 from headwise.reading.text import Tokens
 from headwise.tasks.text_classification import TextClassification
 from headwise.training.optimizers import learning_rate, set_learning_rate
-from headwise.training.recipe import Recipe
+from headwise.training.recipe import Precision, Recipe
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def evaluation(
     """
     began = time.perf_counter()
     metric = recipe.metric or task.metric
-    logits, loss = predicted(state.model, valid.tokens, task, valid.targets)
+    logits, loss = predicted(state.model, valid.tokens, task, valid.targets, precision=recipe.precision)
     if not np.isfinite(loss):
         raise NotFinite(state.step, last)
     scores = task.score(valid.targets, task.probabilities(logits))
@@ -125,7 +125,7 @@ def one_step(state: State, task: TextClassification, train: Examples, recipe: Re
         torch.manual_seed(recipe.seed * 1_000_003 + state.step)
         state.model.train()
         for some in passes(rows, train.tokens.lengths, recipe.batch_size):
-            losses.append(one_pass(state.model, task, train, some, total, state.step + 1))
+            losses.append(one_pass(state, task, train, some, total, recipe.precision))
     norm = nn.utils.clip_grad_norm_(state.model.parameters(), recipe.max_grad_norm or float("inf"))
     if not torch.isfinite(norm):
         raise NotFinite(state.step + 1, rows)
@@ -140,19 +140,31 @@ def one_step(state: State, task: TextClassification, train: Examples, recipe: Re
 
 
 def one_pass(
-    model: Classifier, task: TextClassification, train: Examples, rows: Rows, total: float, step: int
+    state: State, task: TextClassification, train: Examples, rows: Rows, total: float, precision: Precision
 ) -> float:
     """Forward and backward over some of a step's rows; their share of the step's loss, which is a mean over all.
 
     Because every pass divides by the whole step's weight, cutting a step into more passes changes nothing.
     """
-    ids, types = packed(train.tokens, rows)
-    losses = task.weighted_loss(model(ids, types), torch.from_numpy(train.targets[rows]))  # [b]
+    logits = logits_of(state.model, train.tokens, rows, precision)  # [b c]
+    losses = task.weighted_loss(logits, torch.from_numpy(train.targets[rows]))  # [b]
     if not torch.isfinite(losses).all():
-        raise NotFinite(step, rows[~torch.isfinite(losses.detach()).numpy()])
+        raise NotFinite(state.step + 1, rows[~torch.isfinite(losses.detach()).numpy()])
     loss = losses.sum() / total
     loss.backward()  # type: ignore[no-untyped-call]
     return loss.item()
+
+
+def logits_of(model: Classifier, tokens: Tokens, rows: Rows, precision: Precision) -> Tensor:
+    """What the model makes of some rows. [b c]
+
+    In bfloat16 the encoder's matrix products take numbers rounded to it, cast once a pass from weights that stay
+    in float32 (Micikevicius et al. 2018, arXiv:1710.03740); norms, residuals and the head stay in float32.
+    """
+    ids, types = packed(tokens, rows)
+    with torch.autocast(ids.data.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        hidden = model.encoder(ids, types)
+    return model.head(hidden)
 
 
 def rows_of_step(step: int, count: int, recipe: Recipe) -> Rows:
@@ -169,6 +181,7 @@ def predicted(
     task: TextClassification,
     targets: np.ndarray[Any, Any] | None = None,
     done: Callable[[int, int], None] | None = None,
+    precision: Precision = "float32",
 ) -> tuple[Tensor, float]:
     """The logits of every row [b c], and the mean loss where there are targets (else nan).
 
@@ -177,8 +190,7 @@ def predicted(
     model.eval()
     pieces, order, losses = [], by_length(tokens.lengths), 0.0
     for rows in passes(order, tokens.lengths):
-        ids, types = packed(tokens, rows)
-        pieces.append(model(ids, types))
+        pieces.append(logits_of(model, tokens, rows, precision))
         if done is not None:
             done(sum(map(len, pieces)), len(tokens))
         if targets is not None:

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
+from headwise.core import kernels
 from headwise.errors import InputError
 
 Optimizer = Literal["adamw", "sgd"]
 Schedule = Literal["linear", "cosine", "constant"]
+Precision = Literal["float32", "bfloat16"]
 
 LEAST_STEPS = 1600  # small sets are stable when trained long rather than for 3 epochs (arXiv:2006.04884, 2006.05987)
 MOST_EPOCHS = 20
@@ -50,6 +52,7 @@ class Recipe:
     max_length: int | None = knob(None, "tokens of a text at most; else what the model can take", 3)
     eval_steps: int | None = knob(None, "steps between evaluations; else ten a run, at least one an epoch", 1)
     metric: str | None = knob(None, "chooses the best weights: accuracy, macro_f1, weighted_f1, micro_f1")
+    precision: Precision = knob("float32", "of matrix products; else bfloat16 where the processor computes in it")
     patience: int = knob(5, "evaluations without a better metric before stopping; 0: never stop early (5)", 0)
     seed: int = knob(42, "of splits, order, dropout and head (42)", 0, 2**32 - 1)
 
@@ -58,7 +61,8 @@ class Recipe:
             value, low, high = getattr(self, one.name), one.metadata["low"], one.metadata["high"]
             if isinstance(value, int | float) and not low <= value <= high:
                 raise InputError(f"{one.name} is {value:g}, expected {low:g} to {high:g}")
-        for name, words in (("optimizer", Optimizer), ("lr_scheduler_type", Schedule)):
+        choices = {"optimizer": Optimizer, "lr_scheduler_type": Schedule, "precision": Precision}
+        for name, words in choices.items():
             if getattr(self, name) not in get_args(words):
                 raise InputError(f"{name} is {getattr(self, name)!r}, expected {' or '.join(get_args(words))}")
 
@@ -67,7 +71,8 @@ class Recipe:
         """The defaults for so many rows and a model so wide, with what the user gave in their place.
 
         Small models want a larger learning rate; small sets smaller batches and at least LEAST_STEPS steps. A run
-        that sees every row once has nothing to learn by heart, and goes without dropout.
+        that sees every row once has nothing to learn by heart, and goes without dropout. Matrix products are in
+        bfloat16 where the processor has instructions for it.
         """
         names = [one.name for one in fields(Recipe)]
         unknown = set(given) - set(names)
@@ -85,6 +90,7 @@ class Recipe:
             "batch_size": batch_size,
             "epochs": epochs,
             "dropout": 0.0 if epochs <= 1 else None,
+            "precision": "bfloat16" if kernels.has_bfloat16() else "float32",
         }
         return Recipe(**(defaults | given))
 

@@ -1,0 +1,37 @@
+"""The vocabulary in use: while a model trains it holds the embeddings of only those tokens that its data has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import nn
+
+from headwise.core.transformer import Classifier
+from headwise.reading.batches import Examples
+
+
+@contextmanager
+def vocabulary_in_use(model: Classifier, *parts: Examples) -> Iterator[tuple[Examples, ...]]:
+    """Inside, the model's table of embeddings [v d] has a row for each token of these examples only, which come
+    back numbered to match; afterwards it is whole again, the trained rows in their places.
+
+    No other row would have got a gradient, so nothing is lost but their weight decay. What is gained is the
+    memory, the optimizer's work and the checkpoints' size of a table that is most of a small model.
+    """
+    tokens, table = model.encoder.embeddings.tokens, model.encoder.embeddings.tokens.weight
+    used = np.unique(np.concatenate([part.tokens.ids for part in parts]))
+    rows = torch.from_numpy(used).long()
+    tokens.weight = nn.Parameter(table.detach()[rows])  # [used d]
+    try:
+        yield tuple(
+            replace(part, tokens=replace(part.tokens, ids=np.searchsorted(used, part.tokens.ids).astype(np.int32)))
+            for part in parts
+        )
+    finally:
+        with torch.no_grad():
+            table[rows] = tokens.weight
+        tokens.weight = table

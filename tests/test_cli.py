@@ -134,6 +134,63 @@ def test_predict_prints_a_table_without_output_and_refuses_what_cannot_be(run, c
     refused(command("predict", run, "a", "--output", tmp_path / "no/a.csv"), "a.csv", "cannot be written")
 
 
+def test_an_output_that_cannot_be_is_refused_before_predicting(run, command, tmp_path, monkeypatch):
+    monkeypatch.setattr("headwise.model.Model.predict", pytest.fail)
+    (tmp_path / "folder.csv").mkdir()
+    for name, told in {
+        "a.unknown": "use .csv, .tsv or .jsonl",
+        "no/a.csv": "there is no folder",
+        "folder.csv": "is a folder",
+        "a.tsv": "'a\\tb' holds a tab or line break",
+    }.items():
+        refused(command("predict", run, "a\tb", "--output", tmp_path / name), name, told)
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.csv"]
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("csv", str), ("tsv.gz", str), ("jsonl", list), ("parquet", list)])
+def test_several_labels_stand_in_any_table(kind, expected, command, directory_of, films, table, tmp_path):
+    rows = [(text, f"{label};{'long' if len(text) > 20 else 'short'}") for text, label in films]
+    file, out = table(tmp_path / "films.tsv", rows), tmp_path / f"out.{kind}"
+    words = ["--out", tmp_path / "run", "--model", directory_of("bert"), "--epochs", 2, "--no-baselines"]
+    assert command("train", file, "--valid", file, *words, "--label-separator", ";")[0] == 0
+    assert command("predict", tmp_path / "run", "--input", file, "--output", out)[0] == 0
+    values = read(out).table["labels"].to_pylist()
+    answers = [answer["labels"] for answer in headwise.load(tmp_path / "run").predict([text for text, _ in films])]
+    assert values == ([";".join(answer) for answer in answers] if expected is str else answers)
+    refused(command("train", file, *words, "--overwrite", "--label-separator", ""), "--label-separator is empty")
+
+
+def test_a_model_of_pairs_wants_pairs_and_one_of_texts_texts(run, command, directory_of, films, table, tmp_path):
+    pairs = table(
+        tmp_path / "pairs.tsv", [(text, text[:9], label) for text, label in films], "text_a", "text_b", "label"
+    )
+    words = ["--out", tmp_path / "pairs", "--model", directory_of("bert"), "--epochs", 1, "--no-baselines"]
+    assert command("train", pairs, "--valid", pairs, *words)[0] == 0
+    refused(command("predict", tmp_path / "pairs", "a text"), "trained on pairs of texts, found single ones")
+    refused(command("predict", run, "--input", pairs), "trained on single texts, found pairs", "--text-column")
+    assert command("predict", run, "--input", pairs, "--text-column", "text_a")[0] == 0
+    assert command("predict", tmp_path / "pairs", "--input", pairs)[0] == 0
+
+
+def test_what_standard_output_cannot_take(run, tmp_path):
+    """A full disk is an error, a reader who has enough is none, and what has no letters there is escaped."""
+    ask = [sys.executable, "-c", "from headwise.cli import main; main()", "predict", str(run), "a film"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(ask, stdout=full, stderr=subprocess.PIPE, text=True, timeout=100)
+    assert done.returncode == 2 and done.stderr.splitlines() == ["error: standard output: No space left on device"]
+    ask[-2:] = [str(tmp_path / "文"), "a film"]
+    done = subprocess.run(ask, capture_output=True, env=os.environ | {"PYTHONIOENCODING": "ascii"}, timeout=100)
+    assert done.returncode == 2 and rb"\u6587: no such model directory" in done.stderr
+
+
+def test_no_control_character_of_a_file_reaches_the_terminal(command, table, films, tmp_path):
+    file = table(tmp_path / "films.tsv", films, "te\x1b[31mxt", "label")
+    _, _, said = command("train", file, "--out", tmp_path / "run", "--model", tmp_path / "no\x1b[31m")
+    assert "\x1b" not in said
+    _, _, said = command("train", file, "--out", tmp_path / "run", "--model", tmp_path, "--text-column", "te\x1b[31mxt")
+    assert "\x1b" not in said
+
+
 def test_version_help_and_unknown_words(command):
     from importlib.metadata import version
 
@@ -307,6 +364,7 @@ def weights(place, **changes):
 
 
 DENSE = "encoder.layer.1.output.dense.weight"
+WORDS = "embeddings.word_embeddings.weight"
 BAD_MODELS = {
     "another kind": (lambda place: config(place, model_type="gpt2"), ["model_type 'gpt2' is not supported"]),
     "a weight less": (lambda place: weights(place, **{DENSE: None}), [f"weight bert.{DENSE} is missing (1 in all)"]),
@@ -316,7 +374,20 @@ BAD_MODELS = {
     "no tokenizer": (
         lambda place: [(place / name).unlink() for name in ("tokenizer.json", "vocab.txt")], ["no tokenizer.json"]
     ),
-    "infinite": (lambda place: weights(place, **{DENSE: torch.full((32, 64), float("inf"))}), ["films.tsv, line "]),
+    "infinite": (
+        lambda place: weights(place, **{DENSE: torch.full((32, 64), float("inf"))}), [f"{DENSE} holds NaN or infinity"]
+    ),
+    "sizes that are none": (lambda place: config(place, hidden_size=-1), ["config.json: makes d_model '-1'"]),
+    "sizes that divide nothing": (lambda place: config(place, num_attention_heads=0), ["config.json: holds something"]),
+    "a family that is no word": (lambda place: config(place, model_type=["bert"]), ["is not supported, bert, "]),
+    "a rate that is no number": (lambda place: config(place, layer_norm_eps="x"), ["config.json: makes eps 'x'"]),
+    "a dropout of 7": (lambda place: config(place, hidden_dropout_prob=7), ["makes dropout 7, expected less than 1"]),
+    "a range below 0": (lambda place: config(place, initializer_range=-1), ["initializer_range is below 0"]),
+    "labels without numbers": (lambda place: config(place, id2label={"a": "b"}), ["id2label is", "names by number"]),
+    "another tokenizer": (
+        lambda place: config(weights(place, **{WORDS: load_file(place / WEIGHTS)[WORDS][:50]}) or place, vocab_size=50),
+        ["the tokenizer has a token of number ", "the model 50 embeddings"],
+    ),
 }  # fmt: skip
 
 
@@ -331,7 +402,7 @@ def test_a_bad_model_is_refused(damage, told, trained, directory_of, tmp_path):
 @pytest.mark.parametrize("baselines", ["--baselines", "--no-baselines"])
 def test_weights_that_are_no_numbers_name_the_rows(baselines, trained, directory_of, tmp_path):
     place = shutil.copytree(directory_of("bert"), tmp_path / "model")
-    weights(place, **{DENSE: torch.full((32, 64), float("nan"))})
+    weights(place, **{DENSE: torch.full((32, 64), 3e38)})  # whose products are infinite
     refused(trained(baselines, model=place), "films.tsv, line ", " and 3 more: ", "finite")
 
 
@@ -340,6 +411,51 @@ def test_a_learning_rate_too_high_names_file_lines_and_remedy(trained, tmp_path)
     answer = trained(*hot, "--momentum", 0.99, "--eval-steps", 99, "--no-baselines")
     refused(answer, "films.tsv, line ", "the loss is not finite at step ", "lower --learning-rate (now 10)")
     assert not (tmp_path / "run/model.safetensors").exists()
+
+
+def test_a_weight_of_the_run_can_be_read_by_those_who_read_the_rest(trained, tmp_path):
+    assert trained("--epochs", 1, "--no-baselines")[0] == 0
+    assert len({file.stat().st_mode for file in (tmp_path / "run").iterdir()}) == 1
+
+
+def test_an_out_that_cannot_be_is_said_before_the_baselines(trained, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setattr("headwise.finetune.judged_before", pytest.fail)
+    refused(trained("--out", tmp_path / "file/run"), "cannot be written", "choose another place")
+
+
+def test_a_run_that_came_to_nothing_leaves_nothing(trained, tmp_path, directory_of):
+    place = shutil.copytree(directory_of("bert"), tmp_path / "model")
+    weights(place, **{DENSE: torch.full((32, 64), 3e38)})
+    refused(trained("--no-baselines", model=place), "finite")
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "run").mkdir()  # the user's own
+    refused(trained("--no-baselines", model=place), "finite")
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_trackers_that_fail_are_named_and_the_others_closed(trained, tmp_path, monkeypatch):
+    closed = []
+    good = (lambda event: None, lambda: closed.append(1))
+
+    def broken(*_):
+        raise RuntimeError("no key\nat all")
+
+    monkeypatch.setattr("headwise.training.tracking.TRACKERS", {"tensorboard": lambda *_: good, "wandb": broken})
+    both = ["--report-to", "tensorboard", "--report-to", "wandb", "--epochs", 1, "--no-baselines"]
+    refused(trained(*both), "--report-to wandb failed (RuntimeError: no key); mend that, or leave the option out")
+    assert closed == [1] and not (tmp_path / "run").exists()
+    for fails in ((broken, good[1]), (good[0], broken)):  # while it listens, and when it is closed
+        monkeypatch.setattr("headwise.training.tracking.TRACKERS", {"wandb": lambda *_, fails=fails: fails})
+        answer = trained("--report-to", "wandb", *both[4:], "--overwrite")
+        refused(answer, "--report-to wandb failed (RuntimeError: no key)")
+
+
+def test_trackers_begin_anew_with_the_run_and_once_each(trained, tmp_path):
+    pytest.importorskip("tensorboard")
+    words = ["--epochs", 1, "--no-baselines", "--report-to", "tensorboard", "--report-to", "tensorboard"]
+    assert trained(*words)[0] == 0 and trained(*words, "--overwrite")[0] == 0
+    assert len(list((tmp_path / "run/tensorboard").iterdir())) == 1
 
 
 def test_a_full_disk_is_said_and_nothing_is_left(trained, tmp_path, monkeypatch):

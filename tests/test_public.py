@@ -7,7 +7,7 @@ import headwise
 
 
 def test_the_public_face():
-    assert set(headwise.__all__) == {"InputError", "Model", "Recipe", "Watch", "attention", "load", "train"}
+    assert set(headwise.__all__) == {"InputError", "Model", "Watch", "attention", "load", "train"}
     assert all(hasattr(headwise, name) for name in headwise.__all__)
 
 
@@ -44,6 +44,12 @@ def test_train_predict_evaluate_load(directory_of, films, table, tmp_path, monke
         model.predict("a fine film")
     with pytest.raises(headwise.InputError, match="no option is called lerning_rate"):
         headwise.train("train.tsv", lerning_rate=1)
+    with pytest.raises(headwise.InputError, match="found a list, expected the path of a table"):
+        headwise.train([{"text": "a", "label": "b"}], model=how["model"])
+    with pytest.raises(headwise.InputError, match="every weight must be a number above 0"):
+        headwise.train("train.tsv", valid="dev.tsv", **how, class_weights={"good": "2", "bad": 1})
+    with pytest.raises(headwise.InputError, match="--report-to mlflow: expected"):
+        headwise.train("train.tsv", report_to="mlflow")
     with pytest.raises(headwise.InputError, match="nowhere: no such model directory"):
         headwise.load("nowhere")
     model.save("copy")

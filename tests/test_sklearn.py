@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 from sklearn.base import clone, is_classifier
@@ -59,21 +62,22 @@ def test_more_than_ten_classes_stand_in_the_order_of_classes_(name, classifier):
     y = [name(100 - i) for i in range(12)] * 3
     fitted = classifier.set_params(epochs=4).fit([f"{word} {i} {word}" for i in range(3) for word in words], y)
     assert fitted.classes_.tolist() == sorted(set(y))
-    assert fitted.model_.labels == tuple(str(i) for i in range(12))  # 10 behind 9, not behind 1
-    codes = [int(answer["label"]) for answer in fitted.model_.predict(words)]
-    assert fitted.predict(words).tolist() == [sorted(set(y))[code] for code in codes] and len(set(codes)) > 1
+    assert fitted.model_.labels == tuple(map(str, fitted.classes_))  # the user's words, also where it is saved
+    answers = [answer["label"] for answer in fitted.model_.predict(words)]
+    assert list(map(str, fitted.predict(words))) == answers and len(set(answers)) > 1
     assert fitted.predict_proba(["film"]).shape == (1, 12)
 
 
-def test_columns_follow_classes_even_where_the_model_had_such_labels_in_another_order(classifier, rows):
-    fitted = classifier.fit(*rows)
-    expected = fitted.predict_proba(rows[0])
-    model = fitted.model_
-    swapped = np.array([1, 0])
-    fitted.model_ = type(
-        "Swapped", (), {"labels": ("1", "0"), "probabilities": lambda _, x: model.probabilities(x)[:, swapped]}
-    )()
-    assert np.array_equal(fitted.predict_proba(rows[0]), expected)
+def test_columns_follow_classes_even_where_the_model_had_such_labels_in_another_order(
+    classifier, rows, directory_of, tmp_path
+):
+    place = shutil.copytree(directory_of("bert"), tmp_path / "model")
+    config = json.loads((place / "config.json").read_text()) | {"id2label": {"0": "1", "1": "0"}}
+    (place / "config.json").write_text(json.dumps(config))
+    fitted = classifier.set_params(model=str(place)).fit(*rows)
+    assert fitted.classes_.tolist() == ["bad", "good"] and fitted.model_.labels == ("good", "bad")
+    answers = [answer["label"] for answer in fitted.model_.predict(rows[0])]
+    assert fitted.predict(rows[0]).tolist() == answers and set(answers) == {"good", "bad"}
 
 
 def test_a_tenth_is_kept_aside_and_all_else_is_learned(classifier, rows, monkeypatch):
@@ -107,12 +111,28 @@ def test_pipeline_cross_validation_and_grid_search(classifier, rows):
 def test_class_weights_are_given_by_the_users_labels(classifier, rows):
     classifier.set_params(class_weights={"good": 100.0, "bad": 0.01}, epochs=3).fit(*rows)
     assert set(classifier.predict(rows[0])) == {"good"}
-    with pytest.raises(InputError, match="'fine' stands on one side only"):
+    with pytest.raises(InputError, match="class_weights: expected one for each of 'bad', 'good'"):
         classifier.set_params(class_weights={"good": 1.0, "bad": 1.0, "fine": 1.0}).fit(*rows)
 
 
 def test_too_few_texts_and_a_single_class_are_refused(classifier):
     with pytest.raises(InputError, match="too few to split"):
-        classifier.fit(["a"], ["x"])
+        classifier.fit(["a", "a"], ["x", "y"])
     with pytest.raises(InputError, match="one class only"):
         classifier.fit(["a", "b", "c"], ["x", "x", "x"])
+
+
+def test_what_is_no_sequence_of_texts_and_labels_is_refused(classifier, rows):
+    texts, y = rows
+    bad = [("abc", y), ([], []), (np.array(texts)[:, None], y), ([(texts[0], texts[1]), *texts[1:]], y)]
+    for X in bad:
+        with pytest.raises(InputError, match=r"of X|X is"):
+            classifier.fit(*X)
+    for missing in (None, float("nan")):
+        with pytest.raises(InputError, match=r"row 2 of y is \w+, expected a label"):
+            classifier.fit(texts, [y[0], missing, *y[2:]])
+    fitted = classifier.set_params(epochs=1).fit(*rows)
+    with pytest.raises(InputError, match="X is one string"):
+        fitted.predict("a fine film")
+    with pytest.raises(InputError, match="trained on single texts, found pairs"):
+        fitted.predict([(texts[0], texts[1])])

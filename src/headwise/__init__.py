@@ -4,6 +4,5 @@ from headwise.core.attention import Watch, attention
 from headwise.errors import InputError
 from headwise.finetune import train
 from headwise.model import Model, load
-from headwise.training.recipe import Recipe
 
-__all__ = ["InputError", "Model", "Recipe", "Watch", "attention", "load", "train"]
+__all__ = ["InputError", "Model", "Watch", "attention", "load", "train"]

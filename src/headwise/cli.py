@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import io
 import json
+import os
 import sys
 import typing
 from collections.abc import Callable, Sequence
@@ -134,10 +136,13 @@ def predict(
     output: Annotated[Path | None, typer.Option(help="csv, tsv, jsonl or parquet to write; else JSON lines")] = None,
     **options: Any,
 ) -> None:
-    """Ask a model: a JSON line for each text, or the table with its answers in new columns."""
+    """Ask a model: a JSON line for each text, or the table with its answers in new columns.
+
+    Several labels of a text stand in one field of a csv or tsv, with what separated them in training, or |, between.
+    """
     from headwise.model import load
     from headwise.progress import Narrator
-    from headwise.reading.tables import write
+    from headwise.reading.tables import holds_lists, refuse_unwritable, write
 
     if texts and input:
         raise InputError("predict takes texts or --input, not both; leave one out")
@@ -149,17 +154,22 @@ def predict(
     else:
         asked = texts or [line for line in typed().splitlines() if line.strip()]
         columns = {"text": asked}
+    if output is not None:
+        refuse_unwritable(output, columns)
     with narrator.counting("predicting") as done:
         answers = model.predict(asked, done)
     if output is None:
         for answer in answers:
             print(json.dumps(answer, ensure_ascii=False))
         return
+    separator = model.card.get("label_separator") or "|"  # several labels in one field, as in training
     for name in answers[0] if answers else ():
         new = name
         while new in columns:
             new = f"predicted_{new}"
         columns[new] = [answer[name] for answer in answers]
+        if model.task.multi_label and not holds_lists(output):
+            columns[new] = [separator.join(map(str, values)) for values in columns[new]]
     write(output, columns)
     narrator.say(f"{output}: {len(answers):,} rows written")
 
@@ -183,10 +193,19 @@ def about(version: Annotated[bool, typer.Option("--version", help="print the ver
         raise typer.Exit
 
 
+def hush() -> None:
+    """Let what could not be written to standard output go, or Python would try once more on its way out."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
 def main() -> None:
     """Run the command line; a user's mistake is one line and exit status 2, Ctrl-C is 130."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a label or a path may hold what a terminal cannot show
     try:
         code = app(standalone_mode=False)
+        sys.stdout.flush()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         code = 2
@@ -197,4 +216,9 @@ def main() -> None:
         code = 130
     except BrokenPipeError:
         code = 141
+        hush()
+    except OSError as error:
+        print(f"error: {error.filename or 'standard output'}: {error.strerror or error}", file=sys.stderr)
+        code = 2
+        hush()
     sys.exit(code)

@@ -11,7 +11,12 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.splitlines()))  # a path or a reason from elsewhere may hold line breaks
+        super().__init__(printable(message))  # a path or a reason from elsewhere may hold anything
+
+
+def printable(text: str) -> str:
+    """The text with a space for every line break, control character, direction mark and half of a surrogate pair."""
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def excerpt(value: str) -> str:

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,10 @@ from headwise.training.data import Source
 from headwise.training.loop import Evaluation, NotFinite, State, Step, training
 from headwise.training.optimizers import optimizer
 from headwise.training.saving import CARD, CHECKPOINTS, make_folder, newest_checkpoint, restore, save_checkpoint
-from headwise.training.tracking import TRACKERS, Listener, trackers
+from headwise.training.tracking import TRACKERS, Listener, refuse_unknown, trackers
 from headwise.training.vocabulary import vocabulary_in_use
 
+GOES_ON = "; the same command with --resume goes on"
 SAVE_SECONDS = 600  # a checkpoint at every evaluation, and at least this often
 
 
@@ -50,27 +51,33 @@ def train(
     model: a directory, a model of the Hugging Face hub, or 'minilm', which needs no download.
     resume: go on from the newest checkpoint in out. overwrite: replace a run that is there.
     report_to: 'tensorboard', 'wandb'.
-    options: fields of Recipe (learning_rate=3e-5, epochs=3, …) and of Asked (text_column='review', …).
+    options: hyperparameters (learning_rate=3e-5, epochs=3, …), and what there is to say about the table
+    (text_column='review', …); by the names of the command line's options.
 
     Raises InputError for whatever is wrong with what was given, before anything is written.
     """
     place = None if out is None else Path(out)
     refuse_occupied(place, resume, overwrite)
+    report_to = [report_to] if isinstance(report_to, str) else report_to
+    refuse_unknown(report_to)
     narrator = Narrator(quiet)
     job = prepared(train, valid, test, model, options, narrator)
     with ExitStack() as stack:
-        listeners, closers = trackers(report_to, place or Path(), asdict(job.recipe))
-        for close in closers:
-            stack.callback(close)
-        if place is not None and overwrite and not resume:
-            shutil.rmtree(place / CHECKPOINTS, ignore_errors=True)
+        if place is not None:
+            stack.enter_context(made(place, anew=overwrite and not resume))
+        listeners = stack.enter_context(trackers(report_to, place or Path(), asdict(job.recipe)))
         before = judged_before(job, narrator) if with_baselines else ()
         bar = narrator.bar(job.recipe.steps(len(job.train)), job.metric)
         stack.callback(bar.close)
         state = run(job, place, resume, [bar, *listeners], narrator)
-    finished = finish(job, state, before, narrator)
+    try:
+        finished = finish(job, state, before, narrator)
+        if place is not None:
+            write_run(place, finished)
+    except KeyboardInterrupt:
+        narrator.say(f"stopped after training{GOES_ON if place else ''}")
+        raise
     if place is not None:
-        write_run(place, finished)
         shutil.rmtree(place / CHECKPOINTS, ignore_errors=True)
     return finished
 
@@ -93,15 +100,32 @@ def refuse_occupied(place: Path | None, resume: bool, overwrite: bool) -> None:
         raise InputError(f"{place}: holds something that is not a run; choose another --out")
 
 
+@contextmanager
+def made(place: Path, anew: bool) -> Iterator[None]:
+    """A run's directory, with what trackers and checkpoints left there removed first if it is to begin anew.
+
+    Where the block leaves it empty it is removed again. Raises InputError where it cannot be made.
+    """
+    for name in (CHECKPOINTS, *TRACKERS) if anew else ():
+        shutil.rmtree(place / name, ignore_errors=True)
+    new = not place.exists()
+    make_folder(place / CHECKPOINTS)
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # what holds something stays
+            (place / CHECKPOINTS).rmdir()
+            if new:
+                place.rmdir()
+
+
 def run(job: Job, place: Path | None, resume: bool, listeners: Sequence[Listener], narrator: Narrator) -> State:
     """Train to the end, with checkpoints below place, and leave the model with its best weights."""
     model, checkpoints = job.checkpoint.model, None if place is None else place / CHECKPOINTS
     with vocabulary_in_use(model, job.train, job.valid) as (rows, valid):
         state = State(model, optimizer(model, job.recipe))
-        if checkpoints is not None:
-            make_folder(checkpoints)
-            if resume:
-                go_on(job, state, checkpoints, narrator)
+        if checkpoints is not None and resume:
+            go_on(job, state, checkpoints, narrator)
         trained(job, state, training(state, job.data.task, rows, valid, job.recipe), checkpoints, listeners, narrator)
         model.load_state_dict(state.best)
     return state
@@ -127,8 +151,7 @@ def trained(
                     save_checkpoint(checkpoints, state, job.made_for())
                     saved = time.perf_counter()
                 if pressed.is_set():
-                    hint = "" if checkpoints is None else "; the same command with --resume goes on"
-                    narrator.say(f"stopped after step {state.step}{hint}")
+                    narrator.say(f"stopped after step {state.step}{GOES_ON if checkpoints else ''}")
                     raise KeyboardInterrupt
     except NotFinite as error:
         raise InputError(

@@ -38,8 +38,9 @@ class Job:
 
     def places(self, rows: Rows) -> str:
         """The file and lines of the first few of these training rows."""
+        records, (first, *others) = self.data.train.records, rows[:5].tolist()
         more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
-        return ", ".join(self.data.train.records.where(int(row)) for row in rows[:5]) + more
+        return ", ".join([records.where(first), *(str(records.line(row)) for row in others)]) + more
 
     def made_for(self) -> dict[str, Any]:
         """What must be the same for a run to go on."""
@@ -65,7 +66,7 @@ def prepared(
     weights = class_weights(recipe.class_weights, data.task.labels, data.train.targets)
     task = replace(data.task, class_weights=weights, label_smoothing=recipe.label_smoothing)
     most = min(recipe.max_length or checkpoint.max_length, checkpoint.max_length)
-    tokenizer = TextTokenizer.read(directory, most)
+    tokenizer = TextTokenizer.read(directory, most, checkpoint.vocab_size)
     with narrator.wait("reading the texts"):
         examples = {part.name: part.examples(tokenizer) for part in data.parts}
     cuts = [cut(name, one.tokens, most) for name, one in examples.items()]

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headwise.errors import InputError
-from headwise.families.checkpoint import Checkpoint, read_classifier, write_classifier
+from headwise.families.checkpoint import Checkpoint, labels_of, read_classifier, read_config, write_classifier
 from headwise.families.hub import sha256
 from headwise.judging.metrics import Scores
 from headwise.judging.report import Report, Verdict
@@ -52,8 +52,26 @@ class Model:
         """The probability of each label for b texts, or pairs of texts. [b labels]"""
         if not len(texts):
             return np.zeros((0, len(self.labels)), np.float32)
+        self.refuse_other_kind(texts)
         logits, _ = predicted(self.checkpoint.model, self.tokenizer.encode(texts), self.task, done=done)
         return self.task.probabilities(logits)
+
+    def refuse_other_kind(self, texts: Sequence[Text]) -> None:
+        """Raise InputError for single texts where the model was trained on pairs, and the reverse."""
+        trained = self.card.get("columns")
+        if not trained:
+            return  # other tools do not say
+        if isinstance(texts, Texts):
+            pairs = {texts.second is not None}
+        else:
+            pairs = {not isinstance(one, str) for one in texts if isinstance(one, str | tuple | list)}
+        if trained.get("pair") and False in pairs:
+            raise InputError(
+                "this model was trained on pairs of texts, found single ones; give (first, second), "
+                "or --input with a table of two text columns"
+            )
+        if not trained.get("pair") and True in pairs:
+            raise InputError("this model was trained on single texts, found pairs; name one with --text-column")
 
     def predict(self, texts: Sequence[Text], done: Callable[[int, int], None] | None = None) -> list[dict[str, Any]]:
         """One answer per text or pair: {"label": "positive", "score": 0.98}, or {"labels": […], "scores": […]}
@@ -144,13 +162,17 @@ def load(directory: str | Path) -> Model:
     if (place / CHECKPOINTS).is_dir() and not (place / CARD).exists():
         raise InputError(f"{place}: training has not finished here; go on with the same command and --resume")
     card = json_object(place / CARD)
+    if not all(isinstance(card.get(name) or {}, dict) for name in ("sha256", "columns")):
+        raise InputError(f"{place / CARD}: not as headwise writes it; take a whole copy")
     for name, digest in card.get("sha256", {}).items():
         if not (place / name).exists() or sha256(place / name) != digest:
             raise InputError(f"{place / name}: not the file that was saved (its sha256 differs); take a whole copy")
-    checkpoint = read_classifier(place)
-    if not checkpoint.labels:
+    if not labels_of(read_config(place)):
         raise InputError(f"{place / 'config.json'}: no id2label, so not a classifier; fine-tune it: headwise train")
+    checkpoint = read_classifier(place)
     multi_label = checkpoint.config.get("problem_type") == "multi_label_classification"
     most = json_object(place / "tokenizer_config.json").get("model_max_length") or math.inf
-    tokenizer = TextTokenizer.read(place, int(min(most, checkpoint.max_length)))
+    if not isinstance(most, int | float) or most < 3:
+        raise InputError(f"{place / 'tokenizer_config.json'}: model_max_length is no length; fetch the file again")
+    tokenizer = TextTokenizer.read(place, int(min(most, checkpoint.max_length)), checkpoint.vocab_size)
     return Model(TextClassification(checkpoint.labels, multi_label), checkpoint, tokenizer, card)

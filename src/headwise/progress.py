@@ -7,8 +7,17 @@ from collections.abc import Callable, Iterator
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
+from headwise.errors import printable
 from headwise.training.loop import Evaluation, Step
 
 
@@ -21,19 +30,21 @@ class Narrator:
     def say(self, *notes: str) -> None:
         """One line each."""
         for note in notes:
-            self.console.print(escape(note))
+            self.console.print(escape(printable(note)))
 
     @contextlib.contextmanager
     def wait(self, what: str) -> Iterator[None]:
-        """Show that something of unknown length goes on."""
-        with self.console.status(f"{escape(what)} …"):
+        """Show that something of unknown length goes on, and since when."""
+        columns = (SpinnerColumn(), TextColumn("{task.description} …"), TimeElapsedColumn())
+        with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as progress:
+            progress.add_task(escape(what), total=None)
             yield
 
     @contextlib.contextmanager
     def counting(self, what: str) -> Iterator[Callable[[int, int], None]]:
         """A bar of rows; call with how many are done, and of how many."""
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=self.console, transient=True) as progress:
+        with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as progress:
             bar = progress.add_task(escape(what), total=None)
             yield lambda rows, total: progress.update(bar, completed=rows, total=total)
 
@@ -56,6 +67,7 @@ class TrainingBar:
             TimeRemainingColumn(),
             console=console,
             transient=True,
+            disable=not console.is_terminal,  # else an empty line is left
         )
         self.task = self.progress.add_task("", total=steps, loss="–", best="–", speed="–")
 

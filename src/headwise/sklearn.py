@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
+from headwise.errors import InputError, listing
 from headwise.families.hub import STARTER
 from headwise.finetune import train
 from headwise.model import Model
@@ -20,8 +22,8 @@ from headwise.reading.text import Text
 class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
     """Fine-tunes a Transformer on texts X (a sequence of str, or of pairs) and labels y.
 
-    Parameters are those of headwise.Recipe, by the same names; None leaves the choice to it. A tenth of X is
-    kept aside to choose the best weights by. After fit: classes_ [classes], model_ (a headwise.Model).
+    Parameters are hyperparameters of headwise.train, by the same names; None leaves the choice to it. A tenth of X
+    is kept aside to choose the best weights by. After fit: classes_ [classes], model_ (a headwise.Model).
     """
 
     def __init__(
@@ -31,38 +33,52 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         learning_rate: float | None = None,
         epochs: float | None = None,
         batch_size: int | None = None,
+        optimizer: str | None = None,
+        lr_scheduler_type: str | None = None,
+        warmup_ratio: float | None = None,
         weight_decay: float | None = None,
         layerwise_decay: float | None = None,
         dropout: float | None = None,
         label_smoothing: float | None = None,
         class_weights: Any = None,
         max_length: int | None = None,
+        metric: str | None = None,
+        patience: int | None = None,
         seed: int = 42,
     ):
         self.model = model
         self.learning_rate = learning_rate
         self.epochs = epochs
         self.batch_size = batch_size
+        self.optimizer = optimizer
+        self.lr_scheduler_type = lr_scheduler_type
+        self.warmup_ratio = warmup_ratio
         self.weight_decay = weight_decay
         self.layerwise_decay = layerwise_decay
         self.dropout = dropout
         self.label_smoothing = label_smoothing
         self.class_weights = class_weights
         self.max_length = max_length
+        self.metric = metric
+        self.patience = patience
         self.seed = seed
 
     def fit(self, X: Sequence[Text], y: Sequence[Any]) -> TextClassifier:
         """X b texts or pairs, y b labels. Raises InputError as headwise.train does."""
-        self.classes_, codes = np.unique(np.asarray(y), return_inverse=True)
-        columns = text_columns(list(X))
+        columns = text_columns(X)
+        self.classes_, codes = classes_of(y)
+        names = [str(label) for label in self.classes_]
+        if isinstance(self.class_weights, Mapping) and set(self.class_weights) != set(self.classes_.tolist()):
+            raise InputError(f"class_weights: expected one for each of {listing(names)}")
         records = from_columns({**columns, "label": [str(code) for code in codes]})
         texts = [list(text) for text in zip(*(records.table[name].to_pylist() for name in columns), strict=True)]
         kept, aside = split(texts, codes, [0.9, 0.1], self.seed).parts
         settings = {name: value for name, value in self.get_params(deep=False).items() if value is not None}
         if isinstance(self.class_weights, Mapping):
-            code_of = {label: str(code) for code, label in enumerate(self.classes_.tolist())}
-            settings["class_weights"] = {code_of.get(name, str(name)): w for name, w in self.class_weights.items()}
-        self.model_: Model = train(
+            settings["class_weights"] = {
+                str(code): self.class_weights[label] for code, label in enumerate(self.classes_.tolist())
+            }
+        trained = train(
             records.select(kept),
             records.select(aside),
             text_column="text",
@@ -72,13 +88,19 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
             quiet=True,
             **settings,
         )
+        order = [int(code) for code in trained.labels]
+        self.columns_ = np.argsort(order)
+        if len(set(names)) == len(names):  # not where 1 and "1" are two classes
+            trained = replace(trained, task=replace(trained.task, labels=tuple(names[code] for code in order)))
+        self.model_: Model = trained
         return self
 
     def predict_proba(self, X: Sequence[Text]) -> np.ndarray[Any, Any]:
         """The probability of each of classes_. [b classes]"""
         check_is_fitted(self)
-        order = np.argsort([int(code) for code in self.model_.labels])
-        return self.model_.probabilities(list(X))[:, order]
+        if isinstance(X, str):
+            raise InputError("X is one string, expected a sequence of texts; give [X]")
+        return self.model_.probabilities(list(X))[:, self.columns_]
 
     def predict(self, X: Sequence[Text]) -> np.ndarray[Any, Any]:
         """The likeliest of classes_. [b]"""
@@ -93,7 +115,25 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
 
 
 def text_columns(texts: Sequence[Text]) -> dict[str, list[Any]]:
-    """One column, or two where the texts are pairs."""
-    if len(texts) and isinstance(texts[0], list | tuple | np.ndarray):
-        return {"text": [text[0] for text in texts], "pair": [text[1] for text in texts]}
-    return {"text": list(texts)}
+    """One column, or two where the texts are pairs. Raises InputError for what is neither."""
+    if isinstance(texts, str) or not len(texts):
+        raise InputError("X is one string or empty, expected a sequence of texts, or of pairs of texts")
+    texts = list(texts)
+    pairs = [isinstance(text, list | tuple | np.ndarray) for text in texts]
+    if not any(pairs):
+        return {"text": texts}
+    for row, text in enumerate(texts):
+        if not pairs[row] or len(text) != 2:
+            raise InputError(f"row {row + 1} of X is no pair of texts; give all rows one text, or all of them two")
+    return {"text": [text[0] for text in texts], "pair": [text[1] for text in texts]}
+
+
+def classes_of(y: Sequence[Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """The distinct labels, and the number of each row's. Raises InputError for a missing label, or one class only."""
+    for row, label in enumerate(y):
+        if label is None or label != label:
+            raise InputError(f"row {row + 1} of y is {label}, expected a label; give one or leave out the row")
+    classes, codes = np.unique(np.asarray(y), return_inverse=True)
+    if len(classes) < 2:
+        raise InputError(f"y holds one class only ({listing(map(str, classes))}), training needs two")
+    return classes, codes

@@ -208,8 +208,8 @@ def test_class_weights_none_balanced_and_given():
         ("even", "'even': expected none, balanced or label=weight"),
         ({"a": 1, "b": 2}, "'c' stands on one side only; the labels are 'a', 'b', 'c'"),
         ({"a": 1, "b": 2, "c": 3, "d": 4}, "'d' stands on one side only"),
-        ({"a": 1, "b": 2, "c": 0}, "every weight must be above 0"),
-        ({"a": 1, "b": 2, "c": float("nan")}, "every weight must be above 0"),
+        ({"a": 1, "b": 2, "c": 0}, "every weight must be a number above 0"),
+        ({"a": 1, "b": 2, "c": float("nan")}, "every weight must be a number above 0"),
     ],
 )
 def test_wrong_class_weights_are_refused(given, told):

@@ -6,8 +6,8 @@ from dataclasses import fields
 
 import pytest
 
-from headwise import Recipe
 from headwise.errors import InputError
+from headwise.training.recipe import Recipe
 
 
 def test_defaults_follow_the_size_of_the_set_and_of_the_model():

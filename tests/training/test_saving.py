@@ -154,6 +154,21 @@ def test_ctrl_c_at_an_evaluation_between_two_and_at_the_end(step, job, command, 
     assert same_weights(tmp_path / "run", finished)
 
 
+@pytest.mark.parametrize("place", ["headwise.results.predicted", "headwise.results.as_html"])
+def test_ctrl_c_behind_the_last_step_says_how_to_go_on(place, job, command, tmp_path, monkeypatch):
+    words, finished = job
+    out = ["--out", tmp_path / "run"]
+
+    def pressed(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(place, pressed)
+    code, _, said = command(*(word for word in words if word != "--quiet"), *out)
+    assert code == 130 and said.endswith("stopped after training; the same command with --resume goes on\n")
+    monkeypatch.undo()
+    assert command(*words, *out, "--resume")[0] == 0 and same_weights(tmp_path / "run", finished)
+
+
 def test_a_run_that_replaces_a_finished_one_can_be_resumed_too(job, killed, command):
     words, finished = job
     for file in finished.iterdir():

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import torch
 from huggingface_hub import save_torch_state_dict
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from headwise.core import spec
 from headwise.core.transformer import Classifier, Encoder, initialise
-from headwise.errors import InputError
+from headwise.errors import InputError, excerpt
 from headwise.families import FAMILIES
 from headwise.families.family import Family
 
@@ -42,13 +43,18 @@ class Checkpoint:
         """The longest sequence the model was made for, in positions."""
         return self.model.encoder.spec.embeddings.n_positions
 
+    @property
+    def vocab_size(self) -> int:
+        """How many tokens it has embeddings for."""
+        return self.model.encoder.spec.embeddings.vocab_size
+
 
 def labels_of(config: Mapping[str, Any]) -> tuple[str, ...]:
     """The names in a config's id2label, in order; empty where it has none."""
     names = config.get("id2label") or {}
     if not names and any(name.endswith("ForSequenceClassification") for name in config.get("architectures") or ()):
         return ("LABEL_0", "LABEL_1")  # transformers leaves its default out
-    return tuple(names[key] for key in sorted(names, key=int))
+    return tuple(str(names[key]) for key in sorted(names, key=int))
 
 
 def read_config(directory: Path) -> dict[str, Any]:
@@ -58,6 +64,13 @@ def read_config(directory: Path) -> dict[str, Any]:
         config = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(config, dict):
             raise ValueError("not an object")
+        names = config.get("id2label") or {}
+        if not isinstance(names, dict) or not all(key.isdecimal() for key in names):
+            raise InputError(f"{file}: id2label is {excerpt(str(names))}, expected names by number; fetch it again")
+        if not isinstance(config.get("architectures") or [], list):
+            raise InputError(f"{file}: architectures is no list; fetch it again")
+    except InputError:
+        raise
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{directory}: no config.json, so not a Hugging Face model directory") from None
     except ValueError as error:
@@ -68,8 +81,9 @@ def read_config(directory: Path) -> dict[str, Any]:
 def family_of(config: Mapping[str, Any], directory: Path) -> Family:
     """The family config.json names. Raises InputError for one we do not have."""
     name = config.get("model_type")
-    if name not in FAMILIES:
-        raise InputError(f"{directory / 'config.json'}: model_type {name!r} is not supported, {supported()} are")
+    if not isinstance(name, str) or name not in FAMILIES:
+        found = None if name is None else excerpt(str(name))
+        raise InputError(f"{directory / 'config.json'}: model_type {found} is not supported, {supported()} are")
     return FAMILIES[name]
 
 
@@ -99,7 +113,11 @@ def read_classifier(
     with torch.device("meta"):
         model = Classifier(stack, head)
     names = weight_names(family, model)
-    model.to_empty(device="cpu")
+    try:
+        model.to_empty(device="cpu")
+    except RuntimeError:  # torch's way to say so
+        size = sum(weight.numel() for weight in model.parameters())
+        raise InputError(f"{directory}: a model of {size:,} weights is too large for the memory here") from None
     std = config.get("initializer_range", 0.02)
     initialise(model.head, torch.Generator().manual_seed(seed), std)
     optional = set() if n_labels is None else {name for name in model.state_dict() if name.startswith("head.")}
@@ -121,10 +139,36 @@ def specs(directory: Path, n_labels: int | None = None) -> tuple[spec.Stack, spe
     config = read_config(directory)
     family = family_of(config, directory)
     try:
-        return family.stack(config), family.classifier(config, n_labels or len(labels_of(config)) or 2)
-    except (KeyError, ValueError, TypeError) as error:
+        stack, head = family.stack(config), family.classifier(config, n_labels or len(labels_of(config)) or 2)
+        refuse_odd(stack)
+        refuse_odd(head)
+        if not 0 <= config.get("initializer_range", 0.02) < math.inf:
+            raise ValueError("initializer_range is below 0 or no number")
+    except (KeyError, ValueError) as error:
         found = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
         raise InputError(f"{directory / 'config.json'}: {found}") from None
+    except (TypeError, AttributeError, ArithmeticError, MemoryError) as error:
+        raise InputError(
+            f"{directory / 'config.json'}: holds something that describes no model ({error}); fetch it again"
+        ) from None
+    return stack, head
+
+
+def refuse_odd(part: Any) -> None:
+    """Raise ValueError for a size or a rate, anywhere in a part of a spec, that no model can have."""
+    for name, hint in get_type_hints(type(part)).items():
+        value, kinds = getattr(part, name), {hint, *get_args(hint)}
+        if isinstance(value, tuple):
+            for one in dict.fromkeys(value):  # blocks are mostly alike
+                refuse_odd(one)
+        elif is_dataclass(value):
+            refuse_odd(value)
+        elif value is not None and kinds & {int, float}:
+            low, high = int(int in kinds and name not in ("n_types", "first_position")), 2**31
+            if not isinstance(value, int if int in kinds else (int, float)) or not low <= value < high:
+                raise ValueError(f"makes {name} {excerpt(str(value))}, which no model has")
+            if "dropout" in name and value >= 1:
+                raise ValueError(f"makes {name} {value:g}, expected less than 1")
 
 
 def weight_names(family: Family, model: nn.Module) -> dict[str, tuple[str, ...]]:
@@ -166,6 +210,8 @@ def fill(
                 tensor = file.get_tensor(stored_name)
                 if put(tensor, [state[ours] for ours in names[name]]):
                     del missing[name]
+                    if not all(state[ours].isfinite().all() for ours in names[name]):
+                        raise InputError(f"{directory}: weight {stored_name} holds NaN or infinity; fetch it again")
                 elif names[name][0] not in OUT or not optional:
                     expected = [list(state[ours].shape) for ours in names[name]]
                     raise InputError(

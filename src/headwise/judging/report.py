@@ -15,6 +15,7 @@ from markupsafe import Markup
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
+from headwise.errors import printable
 from headwise.judging.baselines import Text, joined
 from headwise.judging.metrics import METRICS, Scores, classification_report, confusion, counts
 
@@ -124,11 +125,6 @@ def cautions(report: Report) -> list[str]:
         for verdict in baselines
         if verdict.scores.named(report.metric) >= reached
     ]
-
-
-def printable(text: str) -> str:
-    """The text with a space for every control character, direction mark and half of a surrogate pair."""
-    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _short(verdict: Verdict) -> str:

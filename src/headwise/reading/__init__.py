@@ -3,7 +3,7 @@
 from headwise.reading.columns import Columns, choose_columns
 from headwise.reading.records import Records, from_columns
 from headwise.reading.splits import Split, script, shared_texts, split
-from headwise.reading.tables import read, write
+from headwise.reading.tables import holds_lists, read, refuse_unwritable, write
 
 __all__ = [
     "Columns",
@@ -11,7 +11,9 @@ __all__ = [
     "Split",
     "choose_columns",
     "from_columns",
+    "holds_lists",
     "read",
+    "refuse_unwritable",
     "script",
     "shared_texts",
     "split",

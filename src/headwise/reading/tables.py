@@ -513,6 +513,24 @@ def write(path: str | os.PathLike[str], columns: Mapping[str, Sequence[str | flo
         part.unlink(missing_ok=True)
 
 
+def holds_lists(path: str | os.PathLike[str]) -> bool:
+    """Whether a file of this name can hold several values in one field, as .jsonl and .parquet do."""
+    return _kind(os.fspath(path)) in ("jsonl", "parquet")
+
+
+def refuse_unwritable(path: str | os.PathLike[str], columns: Mapping[str, Sequence[Any]]) -> None:
+    """Raises InputError for what keeps write() from writing these columns there, as far as can be told before."""
+    name = os.fspath(path)
+    kind = _kind(name)
+    if os.path.isdir(name):
+        raise InputError(f"{name}: is a folder; name a file in it")
+    if not Path(name).parent.is_dir():
+        raise InputError(f"{name}: cannot be written, there is no folder {Path(name).parent}; make it first")
+    if kind in ("csv", "tsv"):
+        for _ in _delimited_lines(name, kind, columns, zip(*columns.values(), strict=True)):
+            pass
+
+
 def _write_to(file: BinaryIO, name: str, kind: str, columns: Mapping[str, Sequence[Any]]) -> None:
     if kind == "parquet":
         pa.parquet.write_table(pa.table({column: pa.array(values) for column, values in columns.items()}), file)

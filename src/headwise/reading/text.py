@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +22,8 @@ Text = str | tuple[str, str]  # one text, or a pair
 CHUNK = 1024  # texts tokenized at a time: their Python objects live no longer
 CHARACTERS_PER_TOKEN = 64  # a tokenizer reads the whole text before it cuts, so nobody gives it four million characters
 
+RUNS = re.compile(r"[A-Za-z0-9]+|\s+")
+
 SPECIAL = {  # what these are called where tokenizer_config.json does not say
     "unk_token": ("[UNK]", "<unk>"),
     "pad_token": ("[PAD]", "<pad>"),
@@ -37,7 +40,7 @@ class Tokens:
     ids: npt.NDArray[np.int32]  # [n]
     types: npt.NDArray[np.int8]  # [n] 0, and 1 in the second text of a pair
     lengths: npt.NDArray[np.int64]  # [b]
-    cut: npt.NDArray[np.int64]  # [b] tokens left out because the text was longer than the limit
+    cut: npt.NDArray[np.int64]  # [b] tokens left out because the text was longer than the limit; see capped
     unknown_id: int | None  # stands for what the tokenizer has no entry for
 
     def __len__(self) -> int:
@@ -86,30 +89,41 @@ class Texts(Sequence[Text]):
 class TextTokenizer:
     """A tokenizer and the files it came from."""
 
-    def __init__(self, tokenizer: Tokenizer, config: dict[str, Any], max_length: int):
+    def __init__(self, tokenizer: Tokenizer, config: dict[str, Any], max_length: int, vocab_size: int | None = None):
         tokenizer.no_padding()
         tokenizer.no_truncation()
         self.tokenizer = tokenizer
         words = tokenizer.get_vocab()
         known = {role: word for role, usual in SPECIAL.items() for word in usual if word in words}
         self.config = known | config
-        self.max_length = max_length
+        self.max_length, self.vocab_size = max_length, vocab_size
 
     @staticmethod
-    def read(directory: Path, max_length: int) -> TextTokenizer:
-        """The tokenizer of a model directory, cutting at max_length tokens. Raises InputError where there is none."""
+    def read(directory: Path, max_length: int, vocab_size: int | None = None) -> TextTokenizer:
+        """The tokenizer of a model directory, cutting at max_length tokens, for a model of vocab_size embeddings.
+
+        Raises InputError where there is none.
+        """
         config = json_object(directory / "tokenizer_config.json")
         try:
-            return TextTokenizer(read_tokenizer(directory, config), config, max_length)
+            return TextTokenizer(read_tokenizer(directory, config), config, max_length, vocab_size)
         except InputError:
             raise
         except Exception as error:  # tokenizers raises bare Exception for a damaged file
             raise InputError(f"{directory}: the tokenizer cannot be read ({error}); fetch the model again") from None
 
     def encode(self, texts: Sequence[Text]) -> Tokens:
-        """b texts or pairs -> Tokens, special tokens added; what is over max_length is cut and counted."""
+        """b texts or pairs -> Tokens, special tokens added; what is over max_length is cut and counted.
+
+        Raises InputError for what is no text, and for a token the model has no embedding for.
+        """
         parts = [self.encode_chunk(texts[start : start + CHUNK]) for start in range(0, len(texts), CHUNK)]
         ids, types, lengths, cut = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        if self.vocab_size is not None and ids.max() >= self.vocab_size:
+            raise InputError(
+                f"the tokenizer has a token of number {ids.max()}, the model {self.vocab_size} embeddings; "
+                "the two do not belong together, fetch the model again"
+            )
         return Tokens(ids, types, lengths, cut, self.unknown_id)
 
     def encode_chunk(self, texts: Sequence[Text]) -> tuple[Any, Any, Any, Any]:
@@ -119,11 +133,16 @@ class TextTokenizer:
             encodings = self.tokenizer.encode_batch(capped)
         except (TypeError, ValueError):  # how tokenizers refuses half a surrogate pair, too
             raise InputError("expected texts, or pairs of texts, in valid Unicode; found something else") from None
+        parts = np.ones(len(texts))  # of each text, how many times what was read it is
         for row, text in enumerate(texts):
-            if len(encodings[row]) <= self.max_length and characters(capped[row]) < characters(text):
-                capped[row] = text  # it holds blanks, or words of many characters
-                encodings[row] = self.tokenizer.encode_batch([text])[0]
-        whole = np.array([len(encoding) for encoding in encodings], np.int64)
+            if characters(capped[row]) == characters(text):
+                continue
+            if len(encodings[row]) > self.max_length:
+                parts[row] = characters(text) / characters(capped[row])
+            else:  # it holds blanks, or words of many characters
+                capped[row] = self.squeezed(text)
+                encodings[row] = self.tokenizer.encode_batch([capped[row]])[0]
+        whole = (np.array([len(encoding) for encoding in encodings]) * parts).astype(np.int64)
         long = np.flatnonzero(whole > self.max_length)
         if len(long):
             self.tokenizer.enable_truncation(self.max_length)
@@ -135,25 +154,33 @@ class TextTokenizer:
         return ids, types, np.minimum(whole, self.max_length), np.maximum(whole - self.max_length, 0)
 
     def capped(self, text: Text) -> Text:
-        """As much of a text as could still fill max_length."""
+        """As much of a text as could still fill max_length; how many tokens the rest has is reckoned from its size."""
         most = self.max_length * CHARACTERS_PER_TOKEN
         if isinstance(text, str):
             return text[:most]
         first, second = text
         return first[:most], second[:most]
 
+    def squeezed(self, text: Text) -> Text:
+        """The text with less of its endless blanks and words: they are no more tokens, or fill max_length anyway."""
+        most = self.max_length * CHARACTERS_PER_TOKEN
+        if isinstance(text, str):
+            return RUNS.sub(lambda run: run[0][:most], text)
+        first, second = (RUNS.sub(lambda run: run[0][:most], part) for part in text)
+        return first, second
+
     @property
     def unknown_id(self) -> int | None:
         """The number of the token that stands for what has no entry."""
         token = self.config.get("unk_token") or "[UNK]"
-        return self.tokenizer.token_to_id(token["content"] if isinstance(token, dict) else token)
+        return self.tokenizer.token_to_id(str(token.get("content") if isinstance(token, dict) else token))
 
     def write(self, directory: Path) -> None:
         """tokenizer.json and tokenizer_config.json, from which transformers makes the same tokenizer."""
         config = {"tokenizer_class": "PreTrainedTokenizerFast", **self.config, "model_max_length": self.max_length}
         text = json.dumps(config, indent=2, ensure_ascii=False)
         (directory / "tokenizer_config.json").write_text(text, encoding="utf-8")
-        self.tokenizer.save(str(directory / "tokenizer.json"))
+        (directory / "tokenizer.json").write_text(self.tokenizer.to_str(pretty=True), encoding="utf-8")
 
 
 def characters(text: Text) -> int:
@@ -174,7 +201,7 @@ def json_object(file: Path) -> dict[str, Any]:
 def read_tokenizer(directory: Path, config: dict[str, Any]) -> Tokenizer:
     """tokenizer.json, or the vocabulary files of before it: BERT's word pieces, RoBERTa's byte pairs."""
     if (directory / "tokenizer.json").exists():
-        return Tokenizer.from_file(str(directory / "tokenizer.json"))
+        return Tokenizer.from_str((directory / "tokenizer.json").read_text(encoding="utf-8"))
     if (directory / "vocab.txt").exists():
         lowercase = config.get("do_lower_case", True)
         return BertWordPieceTokenizer(str(directory / "vocab.txt"), lowercase=lowercase)._tokenizer

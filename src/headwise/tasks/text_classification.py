@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -173,6 +174,6 @@ def class_weights(given: str | Mapping[str, float], labels: Sequence[str], targe
     if set(given) != set(labels):
         odd = sorted(set(given) ^ set(labels))
         raise InputError(f"class weights: {listing(odd)} stands on one side only; the labels are {listing(labels)}")
-    if not all(0 < weight < float("inf") for weight in given.values()):
-        raise InputError("class weights: every weight must be above 0, and finite")
+    if not all(isinstance(weight, Real) and 0 < weight < float("inf") for weight in given.values()):
+        raise InputError("class weights: every weight must be a number above 0, and finite")
     return tuple(float(given[label]) for label in labels)

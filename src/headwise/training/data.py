@@ -44,6 +44,10 @@ class Asked:
     no_quote: bool = word(False, "quotation marks in a csv are characters like any other")
     skip_empty: bool = word(False, "leave rows without text out instead of stopping")
 
+    def __post_init__(self) -> None:
+        if self.label_separator == "":
+            raise InputError("--label-separator is empty, expected what stands between labels, such as '|'")
+
 
 @dataclass(frozen=True, eq=False)
 class Part:
@@ -133,7 +137,12 @@ def kind(task: TextClassification) -> str:
 
 
 def opened(source: Source, asked: Asked) -> tuple[Records, list[str]]:
-    """Rows and what was guessed to read them."""
+    """Rows and what was guessed to read them. Raises InputError for what is neither a file nor rows."""
+    if not isinstance(source, str | Path | Records):
+        raise InputError(
+            f"found a {type(source).__name__}, expected the path of a table; "
+            "headwise.reading.from_columns({'text': […], 'label': […]}) makes rows of columns in memory"
+        )
     records = (
         source
         if isinstance(source, Records)

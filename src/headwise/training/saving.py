@@ -6,8 +6,8 @@ import contextlib
 import errno
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,15 +36,16 @@ def whole(place: Path) -> Iterator[Path]:
     nothing may be written, and leaves place as it was.
     """
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        new = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
+        new = place.parent / f".{place.name}.{secrets.token_hex(6)}"
+        new.mkdir(parents=True)
     except OSError as error:
         raise unwritable(place, error) from None
     try:
         yield new
-        for file in [*new.iterdir(), new]:
+        for file in new.iterdir():
+            file.chmod(new.stat().st_mode & 0o666)  # safetensors makes files that only their owner may read
             synced(file)
-        new.chmod(0o755)
+        synced(new)
         if place.exists():
             for file in sorted(new.iterdir(), key=lambda file: file.name == CARD):  # last: it says all is there
                 os.replace(file, place / file.name)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +59,40 @@ def wandb(directory: Path, facts: dict[str, Any]) -> tuple[Listener, Callable[[]
 TRACKERS = {"tensorboard": tensorboard, "wandb": wandb}
 
 
-def trackers(
-    names: Sequence[str], directory: Path, facts: dict[str, Any]
-) -> tuple[list[Listener], list[Callable[[], None]]]:
-    """Listeners for a run's events, and what to call when it ends. Raises InputError for a name we do not know."""
+def refuse_unknown(names: Sequence[str]) -> None:
+    """Raise InputError for a tracker we do not know."""
     for name in names:
         if name not in TRACKERS:
             raise InputError(f"--report-to {name}: expected {' or '.join(TRACKERS)}")
-    started = [TRACKERS[name](directory, facts) for name in names]
-    return [listen for listen, _ in started], [close for _, close in started]
+
+
+@contextmanager
+def trackers(names: Sequence[str], directory: Path, facts: dict[str, Any]) -> Iterator[list[Listener]]:
+    """Listeners for a run's events, closed however the block ends. Raises InputError where one of them fails."""
+    with ExitStack() as stack:
+        yield [opened(name, directory, facts, stack) for name in dict.fromkeys(names)]
+
+
+def opened(name: str, directory: Path, facts: dict[str, Any], stack: ExitStack) -> Listener:
+    """A tracker's listener; the stack closes it."""
+    with blamed(name):
+        tell, close = TRACKERS[name](directory, facts)
+
+    def listen(event: Step | Evaluation) -> None:
+        with blamed(name):
+            tell(event)
+
+    stack.callback(blamed(name)(close))
+    return listen
+
+
+@contextmanager
+def blamed(name: str) -> Iterator[None]:
+    """What goes wrong in a tracker, whose errors are its own, as an InputError."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".split("\n", 1)[0][:200]
+        raise InputError(f"--report-to {name} failed ({reason}); mend that, or leave the option out") from None

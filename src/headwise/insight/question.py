@@ -37,6 +37,7 @@ class Pieces:
     names: tuple[str, ...]  # [t] the tokens, as their tokenizer writes them
     words: tuple[Word, ...]  # [w]
     word_of: npt.NDArray[np.int64]  # [t] the word of each position, -1 where it is a special token
+    mask: int | None = None  # the id that stands for a word one is not told, where the tokenizer has one
 
     @cached_property
     def special(self) -> npt.NDArray[np.bool_]:

@@ -75,6 +75,22 @@ class Question:
         return asked if self.against is None else asked - outputs[:, self.against]
 
 
+@dataclass(frozen=True)
+class Odds(Question):
+    """The same of labels that exclude each other: the log odds of one, against another or against all others.
+
+    To be asked of logits. One of these by itself may stand still while the answer changes, or move while it does
+    not: only how far it lies above the others reaches the probabilities.
+    """
+
+    def of(self, outputs: Tensor) -> Tensor:
+        """[b c] -> [b]"""
+        if self.against is not None:
+            return super().of(outputs)
+        others = torch.arange(outputs.shape[1]) != self.label
+        return outputs[:, self.label] - outputs[:, others].logsumexp(1)
+
+
 @torch.inference_mode()
 def logits_keeping(model: nn.Module, pieces: Pieces, kept: npt.NDArray[np.bool_], most_tokens: int = 8192) -> Tensor:
     """The model's logits where only some words are kept, for each row of kept. [k w] -> [k c]"""

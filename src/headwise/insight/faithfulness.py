@@ -49,7 +49,7 @@ class Perturbed:
     def occlusion(self) -> Array:
         """What leaving out each word by itself loses; in long texts, each run of a few neighbours. [w]"""
         w = len(self.pieces.words)
-        runs = min(w, max(24, 16384 // len(self.pieces.ids)))
+        runs = min(w, max(16, 8192 // len(self.pieces.ids)))
         run = np.arange(w) * runs // max(w, 1)  # [w] the run of each word
         left = run != np.arange(runs)[:, None]  # [runs w]
         return (self(np.ones((1, w), bool)) - self(left))[run] if w else np.zeros(0)

@@ -79,7 +79,7 @@ function showMap() {
   grid.classList.toggle("dense", heads.length > 8);
   const had = grid.contains(document.activeElement);
   grid.replaceChildren(make("span"), ...heads.map((head) => make("span", { class: "soft" }, head)),
-    ...layers.flatMap((layer, row) => [make("span", { class: "soft" }, layer), ...heads.map((head, column) => {
+    ...layers.flatMap((layer, row) => [make("span", { class: "soft layer" }, layer), ...heads.map((head, column) => {
       const name = say("layer_head", { layer, head }) + (values ? `: ${number(values[row][column])}` : "");
       const watched = [attention?.layers.indexOf(layer) ?? -1, attention?.heads.indexOf(head) ?? -1];
       const cell = make("button", { type: "button", title: name, "aria-label": name, disabled: Math.min(...watched) < 0,
@@ -137,18 +137,28 @@ function showHead() {
   showEdges();
 }
 
+/** About how wide a name is in pixels: Chinese characters are twice as wide as letters. */
+const breadth = (name) => [...name].reduce((sum, character) => sum + (character >= "\u2e80" ? 14 : 8), 0);
+
+function shortened(name, room) {
+  if (breadth(name) <= room) return name;
+  const characters = [...name];
+  while (characters.length > 1 && breadth(characters.join("")) > room - 10) characters.pop();
+  return characters.join("") + "…";
+}
+
 let sizes = { width: 0, from: 0, to: 0 }; // of the drawing: where the left names end and the right ones begin
 
 function showTokens() {
   const place = element("tokens"), row = state.row, width = Math.max(240, place.clientWidth);
-  const margin = Math.min(150, Math.round(width * 0.3));
+  const margin = Math.min(160, Math.round(width * 0.3), 16 + Math.ceil(Math.max(...names.map(breadth))));
   sizes = { width, from: margin, to: width - margin };
-  const most = Math.floor((margin - 12) / 7.5), readable = row >= 9;
-  const short = (name) => [...name].length > most ? [...name].slice(0, most - 1).join("") + "…" : name;
+  place.parentNode.style.setProperty("--margin", `${margin - 6}px`);
+  const readable = row >= 9;
   const column = (side) => readable ? names.map((name, at) => draw("text", {
     x: side === "from" ? sizes.from - 6 : sizes.to + 6, y: (at + 0.5) * row, "data-at": at,
     "text-anchor": side === "from" ? "end" : "start", class: data.word_of[at] < 0 ? "soft" : null,
-  }, short(name))) : [];
+  }, shortened(name, margin - 12))) : [];
   const svg = draw("svg", { width, height: COUNT * row, viewBox: `0 0 ${width} ${COUNT * row}`, role: "img",
     "aria-labelledby": "head-readout", "--size": `${Math.min(14, Math.max(7, row * 0.7))}px` },
   draw("g", { class: "marks" }), draw("g", { class: "lines" }),
@@ -160,11 +170,11 @@ function showTokens() {
 
 function showEdges() {
   const found = strongestEdges(), token = state.pointed ?? state.token, row = state.row, svg = element("tokens").firstChild;
-  const most = found[0]?.weight ?? 1, middle = (sizes.from + sizes.to) / 2;
+  const most = found[0]?.weight ?? 1, faint = Math.min(1, Math.sqrt(60 / found.length)), middle = (sizes.from + sizes.to) / 2;
   const mid = (at) => (at + 0.5) * row;
   svg.querySelector(".lines").replaceChildren(...found.toReversed().map(({ from, to, weight }) => draw("path", {
     d: `M${sizes.from},${mid(from)}C${middle},${mid(from)} ${middle},${mid(to)} ${sizes.to},${mid(to)}`,
-    "stroke-width": (0.75 + 2.25 * weight).toFixed(2), "stroke-opacity": (0.06 + 0.84 * weight / most).toFixed(3),
+    "stroke-width": (0.75 + 2.25 * weight).toFixed(2), "stroke-opacity": (0.05 + 0.85 * faint * weight / most).toFixed(3),
   })));
   const mark = (side, at, heat) => draw("rect", { x: side === "from" ? 0 : sizes.to, y: at * row, width: sizes.from,
     height: row, class: "heat", "--heat": heat });
@@ -173,7 +183,7 @@ function showEdges() {
   svg.querySelector(".marks").replaceChildren(...ends, ...(token === null ? [] : [mark(state.side, token, 0.35)]));
   for (const node of svg.querySelectorAll("text.chosen")) node.classList.remove("chosen");
   if (token !== null) svg.querySelector(`.${state.side} [data-at="${token}"]`)?.classList.add("chosen");
-  element("all-tokens").disabled = state.token === null;
+  element("all-tokens").hidden = state.token === null;
   listEdges(found.slice(0, 60), token);
 }
 

@@ -39,28 +39,23 @@ function say(key, values = {}) {
   return languages[state.language][key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
 }
 
-const METHODS_IN_CHINESE = {
-  gradientinput: "梯度×输入",
-  integratedgradients: "积分梯度",
-  attentiongradient: "注意力×梯度",
-  relevance: "注意力×梯度相关性",
-  valuezeroing: "值置零",
-  occlusion: "遮挡",
-};
-
+/** A method's name in the reader's language, however its own name writes ×. */
 function methodName(number) {
   if (number === ROLLOUT) return say("rollout");
   const name = data.attributions[number].method;
-  const key = name.toLowerCase().replace(/×|_x_|-x-| x |[^a-z]/g, "");
-  return (state.language === "zh" && METHODS_IN_CHINESE[key]) || name.replace(/[_-]/g, " ");
+  const key = name.toLowerCase().replace(/[_ -]x[_ -]|[^a-z]/g, "");
+  return languages[state.language].methods[key] ?? name;
 }
 
+const brief = (text) => [...text].length > 40 ? [...text].slice(0, 39).join("") + "…" : text;
+const asked = () => brief(data.labels[data.asked]);
 const known = (value) => value !== null && value !== undefined;
 const number = (value, digits = 3) => known(value) ? value.toFixed(digits).replace("-", "−") : "–";
 const signed = (value) => (value > 0 ? "+" : "") + number(value);
 const percent = (value) => known(value) ? (100 * value).toFixed(value < 0.1 ? 1 : 0) + " %" : "–";
 const seconds = (value) => value < 1 ? `${Math.max(1, Math.round(1000 * value))} ms` : `${value.toFixed(1)} s`;
 const languageOf = (text) => /\p{Script=Han}/u.test(text) && !/[\u3040-\u30ff]/.test(text) ? "zh" : null;
+/** Indices, the largest number of either sign first. */
 const bySize = (values) => values.map((_, at) => at).sort((a, b) => Math.abs(values[b]) - Math.abs(values[a]));
 
 // ---- pickers ----
@@ -87,7 +82,7 @@ function options(select, pairs, chosen) {
 // ---- the answer ----
 
 function showAnswer() {
-  const label = data.labels[data.asked], other = known(data.other) ? data.labels[data.other] : null;
+  const label = asked(), other = known(data.other) ? brief(data.labels[data.other]) : null;
   const best = data.probabilities.indexOf(Math.max(...data.probabilities));
   element("headline").replaceChildren(
     make("bdi", {}, data.labels[best]), " ", make("span", { class: "soft" }, number(data.probabilities[best])));
@@ -100,10 +95,9 @@ function showAnswer() {
   element("answers").replaceChildren(...rows, ...(more.length
     ? [make("details", {}, make("summary", {}, say("more_labels", { n: more.length })), ...more)] : []));
   const use = data.attributions.findIndex((one) => one.method === data.chosen), trusted = use >= 0;
-  const sentence = state.language === "en" ? data.verdict
-    : trusted ? say("use", { method: methodName(use) }) : say("use_none");
+  const sentence = say(trusted ? "use" : "use_none", { verdict: data.verdict, method: methodName(Math.max(0, use)) });
   element("verdict").className = trusted ? "verdict" : "verdict refused";
-  element("verdict").replaceChildren(make("strong", {}, say(trusted ? "trusted" : "refused")), " ", make("bdi", {}, sentence));
+  element("verdict").replaceChildren(make("strong", {}, trusted ? "✓" : "✕"), " ", make("bdi", {}, sentence));
 }
 
 // ---- what mattered ----
@@ -158,10 +152,9 @@ function showMattered() {
 }
 
 function showLegend() {
-  const label = data.labels[data.asked];
   element("legend").replaceChildren(...(state.method === ROLLOUT
     ? [make("i", { class: "scale one" }), " ", say("rollout")]
-    : [say("against"), " ", make("i", { class: "scale" }), " ", say("towards_label", { label })]));
+    : [say("against"), " ", make("i", { class: "scale" }), " ", say("towards_label", { label: asked() })]));
 }
 
 function showWords(values, most) {
@@ -191,7 +184,7 @@ function showWord() {
   const at = state.word, readout = element("word-readout");
   if (at === null) return readout.replaceChildren(make("span", { class: "soft" }, say("no_word")));
   for (const node of document.querySelectorAll(`[data-word="${at}"]`)) node.classList.add("chosen");
-  const { words } = heat(), label = data.labels[data.asked];
+  const { words } = heat(), label = asked();
   const way = state.method === ROLLOUT ? say("share_of_rollout")
     : say(words[at] < 0 ? "against_label" : "towards_label", { label });
   readout.replaceChildren(make("strong", {}, make("bdi", {}, data.words[at].text)), " ", signed(words[at]), " ", way,
@@ -262,7 +255,7 @@ function randomRow() {
 
 /** The curve of the method, of occlusion and of the random orders, as a figure. */
 function plot(receipt, kind, below) {
-  const [width, height, left, bottom, top] = [340, 210, 34, 34, 8];
+  const [width, height, left, bottom, top] = [420, 236, 34, 36, 8];
   const curves = [receipt.curves, receipt.occlusion, ...receipt.random].map((one) => one[kind].map((value) => value ?? 0));
   const low = Math.min(0, ...curves.flat()), high = Math.max(...curves.flat(), low + 1e-6);
   const ceiling = high > 0.5 && high <= 1 ? 1 : high;
@@ -281,15 +274,15 @@ function plot(receipt, kind, below) {
   const shares = [0, 0.5, 1].map((share) => draw("text",
     { x: x(share), y: height - bottom + 15, "text-anchor": ["start", "middle", "end"][2 * share] }, percent(share).replace("0.0", "0")));
   const name = draw("text", { x: x(0.5), y: height - 4, "text-anchor": "middle" }, below);
-  const label = data.labels[data.asked], other = data.labels[data.other];
-  const asked = known(data.other) ? say("asked_difference", { label, other }) : say("asked_value", { label });
-  const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${say(kind)}: ${asked}, ${below}` },
+  const label = asked(), other = known(data.other) ? brief(data.labels[data.other]) : null;
+  const what = say(other === null ? "asked_value" : "asked_difference", { label, other });
+  const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${say(kind)}: ${what}, ${below}` },
     ...ticks.flat(), ...band, line(occlusion, "occlusion"), line(own, "own"), ...shares, name);
   const area = (one) => number(one[`${kind}_area`], 2);
   const mean = receipt.random.reduce((sum, one) => sum + one[`${kind}_area`], 0) / receipt.random.length;
   const keys = [["own", methodName(state.method), area(receipt.curves)], ["occlusion", say("occlusion_curve"), area(receipt.occlusion)],
     ["random", say("random_curve", { n: random.length }), number(mean, 2)]];
-  return make("figure", {}, make("figcaption", {}, make("strong", {}, say(kind)), " ", make("span", { class: "soft" }, asked)), svg,
+  return make("figure", {}, make("figcaption", {}, make("strong", {}, say(kind)), " ", make("span", { class: "soft" }, what)), svg,
     make("p", { class: "keys" }, ...keys.slice(0, random.length ? 3 : 2).map(([style, words, size]) =>
       make("span", {}, make("i", { class: style }), " ", words, " ", make("b", {}, size)))));
 }

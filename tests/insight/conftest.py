@@ -11,7 +11,9 @@ from headwise.insight.explanation import Array, Attribution, Curves, Explanation
 from headwise.insight.question import Pieces, Question, Word
 from headwise.reading.text import Text
 
-HOSTILE = "<img src=x onerror=alert(1)> </script><script>alert('text')</script> \u2028 \x00 \ud800 <!-- <script> & so on"
+HOSTILE = (
+    "<img src=x onerror=alert(1)> </script><script>alert('text')</script> \u2028 \x00 \ud800 <!-- <script> & so on"
+)
 
 
 def cut_into_pieces(text: Text) -> Pieces:
@@ -82,7 +84,11 @@ def made_up(
     pieces = cut_into_pieces(text)
     probabilities = np.exp(np.linspace(-2.6, 0, len(labels)))
     attributions = []
-    for method, seconds, good in (("gradient_x_input", 0.012, False), ("integrated_gradients", 0.4, True), ("occlusion", 3.2, True)):
+    for method, seconds, good in (
+        ("gradient_x_input", 0.012, False),
+        ("integrated_gradients", 0.4, True),
+        ("occlusion", 3.2, True),
+    ):
         positions = random.standard_t(3, len(pieces.ids)) / 10
         words = pieces.by_word(positions)
         share = float(np.abs(positions[pieces.special]).sum() / np.abs(positions).sum())

@@ -61,18 +61,16 @@ function strongestEdges() {
 
 // ---- the map ----
 
-/** The layers and heads of a grid: of the summaries those they were made for, else those watched. */
-function gridNumbers() {
+/** The layers and heads of the map: summaries are of all there are, weights of those watched. */
+function mapped() {
   const values = data.heads[state.map];
-  const numbered = (size, watched) => size === watched?.length ? watched : [...Array(size).keys()];
-  return values ? [numbered(values.length, attention?.layers), numbered(values[0]?.length ?? 0, attention?.heads)]
-    : [attention.layers, attention.heads];
+  return values ? [[...values.keys()], [...(values[0] ?? []).keys()]] : [attention.layers, attention.heads];
 }
 
 function showMap() {
   options(element("map"), [...(attention ? ["weights"] : []), ...SUMMARIES].map((name) =>
     [name, languages[state.language][name] ? say(name) : name]), state.map);
-  const values = data.heads[state.map], [layers, heads] = gridNumbers(), grid = element("grid");
+  const values = data.heads[state.map], [layers, heads] = mapped(), grid = element("grid");
   const most = values ? Math.max(...values.flat().map((value) => value ?? 0), 1e-9) : 1;
   const floor = state.map === "entropy" ? most : Math.max(most, 0.25);
   grid.style.setProperty("--columns", heads.length);

@@ -75,7 +75,7 @@ def as_data(explanation: Explanation) -> dict[str, Any]:
         "texts": cut_at_words(explanation.pieces),
         "asked": question.label,
         "other": question.against,
-        "attention": edges(explanation) if explanation.attention else None,
+        "attention": edges(explanation) if explanation.attention and explanation.heads_watched else None,
     }
 
 

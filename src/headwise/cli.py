@@ -1,4 +1,4 @@
-"""The command line: headwise train, evaluate, predict, words, heads."""
+"""The command line: headwise train, evaluate, predict, explain, words, heads."""
 
 from __future__ import annotations
 
@@ -162,6 +162,46 @@ def predict(
         columns[new] = [answer[name] for answer in answers]
     write(output, columns)
     narrator.say(f"{output}: {len(answers):,} rows written")
+
+
+@app.command()
+def explain(
+    run: Run,
+    text: Annotated[str, typer.Argument(help="the text")],
+    *,
+    pair: Annotated[str | None, typer.Option(help="the second text, where the model reads pairs")] = None,
+    label: Annotated[str | None, typer.Option(help="ask about this label; else about the likeliest")] = None,
+    against: Annotated[str | None, typer.Option(help="ask why that label and not this one")] = None,
+    method: Annotated[str, typer.Option(help="of attribution; auto: the cheapest that is to be trusted")] = "auto",
+    as_json: Json = False,
+    html: Annotated[Path | None, typer.Option(help="page to write, with the attention of every head")] = None,
+    png: Annotated[Path | None, typer.Option(help="picture to write")] = None,
+) -> None:
+    """Why a text got its label: which words mattered, and how far to believe that."""
+    from headwise.insight.terminal import show
+    from headwise.model import load
+    from headwise.progress import Narrator
+    from headwise.reading.tables import whole_file
+
+    narrator, model = Narrator(quiet=as_json), load(run)
+    asked: dict[str, Any] = {"label": label, "against": against, "method": method}
+    with narrator.wait("explaining"):
+        found = model.explain(text if pair is None else (text, pair), layers=() if html is None else None, **asked)
+    if as_json:
+        print(json.dumps(found.as_dict(), ensure_ascii=False))
+    else:
+        show(found)
+    if html is not None:
+        from headwise.insight.page import as_html
+
+        with whole_file(html) as file:
+            file.write(as_html(found).encode())
+    if png is not None:
+        from headwise.insight.figure import as_png
+
+        with whole_file(png) as file:
+            file.write(as_png(found))
+    narrator.say(*(f"{file}: written" for file in (html, png) if file is not None))
 
 
 @app.command()

@@ -17,7 +17,8 @@ from torch import Tensor
 from headwise.core.attention import Watch
 from headwise.core.transformer import Classifier
 from headwise.insight.explanation import Array, Attribution
-from headwise.insight.question import Pieces, Question, logits_keeping
+from headwise.insight.question import Odds, Pieces, Question, logits_keeping
+from headwise.tasks.text_classification import TextClassification
 
 STEPS = 50  # of the path of integrated gradients
 MOST_TOKENS = 4096  # in one pass with gradients
@@ -36,6 +37,12 @@ def attribution(method: str, model: Classifier, pieces: Pieces, question: Questi
     if method == "integrated_gradients":
         return replace(found, gap=completeness_gap(model, pieces, question, positions))
     return found
+
+
+def towards(task: TextClassification, question: Question) -> Question:
+    """What to ask of logits for a question about probabilities: odds, where labels exclude each other."""
+    exclude = not task.multi_label and len(task.labels) > 1
+    return Odds(question.label, question.against) if exclude else question
 
 
 def gradient_x_input(model: Classifier, pieces: Pieces, question: Question) -> Tensor:
@@ -125,7 +132,7 @@ def asked(model: Classifier, pieces: Pieces, question: Question, vectors: Tensor
 
 def gradients(model: Classifier, pieces: Pieces, question: Question, vectors: Tensor) -> Tensor:
     """The gradient of the answer at k versions of the input's token vectors. [k t d] -> [k t d]"""
-    found = []
+    found: list[Tensor] = []
     for some in torch.split(vectors, max(1, MOST_TOKENS // len(pieces.ids))):
         point = some.requires_grad_()
         found += torch.autograd.grad(asked(model, pieces, question, point).sum(), point)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from markupsafe import escape
 
 from headwise.insight.question import Pieces, Question
 
@@ -73,6 +74,17 @@ class Explanation:
     heads_watched: tuple[int, ...]  # which heads the h are
     rollout: Array  # [t] how much of each position reaches the end through all layers (arXiv:2005.00928)
     heads: Mapping[str, Array]  # what a head does ('previous', 'first', 'separator', 'same_word', 'entropy') -> [L h]
+
+    @property
+    def shown(self) -> Attribution:
+        """The attribution to look at: the one chosen, or the first where none is to be trusted."""
+        return next((one for one in self.attributions if one.method == self.chosen), self.attributions[0])
+
+    def _repr_html_(self) -> str:
+        """The page, for a notebook: in a frame of its own, so that the two do not touch each other's looks."""
+        from headwise.insight.page import as_html
+
+        return f'<iframe srcdoc="{escape(as_html(self))}" style="width: 100%; height: 40em; border: 0"></iframe>'
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON; the attention weights themselves are left out, they are arrays of this object."""

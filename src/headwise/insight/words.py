@@ -70,7 +70,7 @@ def stripped(text: str, start: int, end: int) -> tuple[int, int]:
 
 def segments(text: str) -> Spans:
     """Where the words of a text are; everything but blanks is in one. [w 2]"""
-    found = []
+    found: list[tuple[int, int]] = []
     for match in WORD.finditer("".join(map(kind, text))):
         start, end = match.span()
         cuts = rjieba.cut(text[start:end]) if match[0].startswith("h") else [text[start:end]]

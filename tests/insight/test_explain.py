@@ -148,7 +148,8 @@ def test_auto_finds_the_planted_word(directory_of):
 
     def sentence(funny: bool, masked: float = 0.0) -> str:
         words = ["[MASK]" if draw.random() < masked else word for word in draw.choice(usual, int(draw.integers(6, 16)))]
-        words[int(draw.integers(len(words)))] = "funny" if funny else "story"
+        if funny:
+            words[int(draw.integers(len(words)))] = "funny"
         return " ".join(words)
 
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
@@ -161,9 +162,9 @@ def test_auto_finds_the_planted_word(directory_of):
         optimizer.step()
     assert loss < 0.1
     found = [explain(model, task, tokenizer, sentence(True), label="funny", layers=()) for _ in range(40)]
-    first = [one.pieces.words[int(one.shown.words.argmax())].text == "funny" for one in found]
-    assert np.mean(first) >= 0.95
-    assert np.mean([one.chosen is not None for one in found]) > 0.5  # a receipt is strict where one word is all
+    first = [one.pieces.words[int(one.shown.words.argmax())].text for one in found]
+    right = [one.chosen is not None and word == "funny" for one, word in zip(found, first, strict=True)]
+    assert np.mean(right) >= 0.95
 
 
 # The command

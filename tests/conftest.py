@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import settings
@@ -75,6 +76,23 @@ def draw_ragged(lengths: tuple[int, ...] = (1, 7, 30, 30, 12), pad: int = 0, see
     return ids, {"input_ids": padded, "attention_mask": mask}
 
 
+def spell(ids: Tensor, sides: int = 1) -> Any:
+    """Ids as one input in words of one and of two pieces, between special tokens; two sides are halves of it."""
+    from headwise.insight.question import Pieces, Word
+
+    places = np.arange(len(ids))
+    cuts = np.linspace(0, len(ids) - 1, sides + 1).astype(int)
+    side = (places > cuts[1]).astype(np.int64)
+    word_of = places * 2 // 3
+    word_of[cuts] = -1
+    _, word_of[word_of >= 0] = np.unique(word_of[word_of >= 0], return_inverse=True)
+    first = [int(np.flatnonzero(word_of == word)[0]) for word in range(word_of.max() + 1)]
+    words = tuple(Word(f"w{word}", at, at + 1, int(side[at])) for word, at in enumerate(first))
+    texts = tuple(" ".join(word.text for word in words if word.side == number) for number in range(sides))
+    names = tuple(map(str, ids.tolist()))
+    return Pieces(texts if sides == 2 else texts[0], ids.numpy(), side, names, words, word_of)
+
+
 def largest_difference(ours: Tensor, theirs: Tensor) -> float:
     """The largest difference of two numbers, as a part of the largest number."""
     assert ours.shape == theirs.shape, f"{list(ours.shape)} is not {list(theirs.shape)}"
@@ -94,6 +112,11 @@ def tiny() -> Callable[..., Any]:
 @pytest.fixture(scope="session")
 def ragged() -> Callable[..., tuple[Packed, dict]]:
     return draw_ragged
+
+
+@pytest.fixture(scope="session")
+def spelled() -> Callable[..., Any]:
+    return spell
 
 
 @pytest.fixture(scope="session")

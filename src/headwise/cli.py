@@ -1,4 +1,4 @@
-"""The command line: headwise train, evaluate, predict."""
+"""The command line: headwise train, evaluate, predict, explain, words, heads."""
 
 from __future__ import annotations
 
@@ -172,6 +172,103 @@ def predict(
             columns[new] = [separator.join(map(str, values)) for values in columns[new]]
     write(output, columns)
     narrator.say(f"{output}: {len(answers):,} rows written")
+
+
+@app.command()
+def explain(
+    run: Run,
+    text: Annotated[str, typer.Argument(help="the text")],
+    *,
+    pair: Annotated[str | None, typer.Option(help="the second text, where the model reads pairs")] = None,
+    label: Annotated[str | None, typer.Option(help="ask about this label; else about the likeliest")] = None,
+    against: Annotated[str | None, typer.Option(help="ask why that label and not this one")] = None,
+    method: Annotated[str, typer.Option(help="of attribution; auto: the cheapest that is to be trusted")] = "auto",
+    as_json: Json = False,
+    html: Annotated[Path | None, typer.Option(help="page to write, with the attention of every head")] = None,
+    png: Annotated[Path | None, typer.Option(help="picture to write")] = None,
+) -> None:
+    """Why a text got its label: which words mattered, and how far to believe that."""
+    from headwise.insight.terminal import show
+    from headwise.model import load
+    from headwise.progress import Narrator
+    from headwise.reading.tables import whole_file
+
+    narrator, model = Narrator(quiet=as_json), load(run)
+    asked: dict[str, Any] = {"label": label, "against": against, "method": method}
+    with narrator.wait("explaining"):
+        found = model.explain(text if pair is None else (text, pair), layers=() if html is None else None, **asked)
+    if as_json:
+        print(json.dumps(found.as_dict(), ensure_ascii=False))
+    else:
+        show(found)
+    if html is not None:
+        from headwise.insight.page import as_html
+
+        with whole_file(html) as file:
+            file.write(as_html(found).encode())
+    if png is not None:
+        from headwise.insight.figure import as_png
+
+        with whole_file(png) as file:
+            file.write(as_png(found))
+    narrator.say(*(f"{file}: written" for file in (html, png) if file is not None))
+
+
+@app.command()
+@options_from(*takes(Asked, "Table", "label_column", "label_separator", "skip_empty"))
+def words(
+    run: Run,
+    table: Table,
+    *,
+    label: Annotated[str | None, typer.Option(help="only the texts that get this label; else each label's")] = None,
+    method: Annotated[str, typer.Option(help="of attribution")] = "integrated_gradients",
+    least_texts: Annotated[int, typer.Option(help="leave out words that stand in fewer texts")] = 5,
+    as_json: Json = False,
+    **options: Any,
+) -> None:
+    """Over many texts: which words drive each label."""
+    from headwise.model import load
+    from headwise.progress import Narrator
+    from headwise.survey import words_that_drive
+
+    narrator = Narrator(quiet=as_json)
+    how: dict[str, Any] = {"label": label, "method": method, "least_texts": least_texts}
+    with narrator.counting("explaining") as done:
+        found, notes = words_that_drive(load(run), table, Asked(**options), **how, done=done)
+    narrator.say(*notes)
+    if as_json:
+        print(json.dumps([one.as_dict() for one in found], ensure_ascii=False))
+        return
+    print("\n\n".join(one.as_text() for one in found))
+
+
+@app.command()
+@options_from(*takes(Asked, "Table"))
+def heads(
+    run: Run,
+    table: Table,
+    *,
+    as_json: Json = False,
+    png: Annotated[Path | None, typer.Option(help="picture to write")] = None,
+    **options: Any,
+) -> None:
+    """Which heads of attention matter on a table with labels, and what it costs to prune the others."""
+    from headwise.insight.ablation import as_figure, as_text
+    from headwise.model import load
+    from headwise.progress import Narrator
+    from headwise.survey import heads_that_matter
+
+    narrator = Narrator(quiet=as_json)
+    with narrator.counting("taking heads away") as done:
+        found, pruning, notes = heads_that_matter(load(run), table, Asked(**options), done)
+    narrator.say(*notes)
+    if png is not None:
+        try:
+            as_figure(found, pruning).savefig(png, format="png", dpi=150)
+        except OSError as error:
+            raise InputError(f"{png}: cannot be written ({error.strerror}); choose another place") from None
+    told = {"heads": found.as_dict(), "pruning": pruning.as_dict()}
+    print(json.dumps(told, ensure_ascii=False) if as_json else as_text(found, pruning))
 
 
 def typed() -> str:

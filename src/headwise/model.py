@@ -16,6 +16,8 @@ import numpy.typing as npt
 from headwise.errors import InputError
 from headwise.families.checkpoint import Checkpoint, labels_of, read_classifier, read_config, write_classifier
 from headwise.families.hub import sha256
+from headwise.insight.explain import explain
+from headwise.insight.explanation import Explanation
 from headwise.judging.metrics import Scores
 from headwise.judging.report import Report, Verdict
 from headwise.reading.columns import Columns, choose_columns
@@ -79,6 +81,17 @@ class Model:
         if isinstance(texts, str):
             raise InputError("predict takes a list of texts, found one string; write predict([text])")
         return self.task.answers(self.probabilities(texts, done))
+
+    def explain(self, text: Text, **how: Any) -> Explanation:
+        """Why a text or pair got its label: where the model looked, what mattered, and how far to believe it.
+
+        how: label, against ('why A and not B'), method, layers and heads, as of headwise.insight.explain.explain.
+        Raises InputError for what the model does not have, and for a text that is empty, too long or half a pair.
+        """
+        second = (self.card.get("columns") or {}).get("pair")
+        if second and isinstance(text, str):
+            raise InputError(f"the model reads pairs of texts, found one; give the second ({second}) with it: --pair")
+        return explain(self.checkpoint.model, self.task, self.tokenizer, text, **how)
 
     def evaluate(self, source: Source, **asked: Any) -> Scores:
         """Accuracy, F1 and per-class scores on a table with labels; columns as in training unless given."""

@@ -18,6 +18,7 @@ FLOORS = {
     "judging": {"reading", "judging", "errors"},
     "tasks": {"core", "families", "reading", "judging", "tasks", "errors"},
     "training": {"core", "families", "reading", "judging", "tasks", "training", "errors"},
+    "insight": {"core", "families", "reading", "judging", "tasks", "training", "insight", "errors"},
 }
 
 

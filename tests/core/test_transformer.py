@@ -192,3 +192,13 @@ def test_initialising_draws_from_the_generator_alone():
     assert first["encoder.embeddings.tokens.weight"].std().item() == pytest.approx(0.3, rel=0.2)
     assert not any(weight.any() for name, weight in first.items() if name.endswith("bias"))
     assert (first["head.norm.weight"] == 1).all() and (first["encoder.blocks.0.attention.after.weight"] == 1).all()
+
+
+@torch.no_grad()
+def test_vectors_stand_in_for_those_of_the_tokens(encoder):
+    batch = ids((3, 1, 9))
+    own = encoder.embeddings.tokens(batch.data)
+    assert torch.equal(encoder(batch, vectors=own).data, encoder(batch).data)
+    other = encoder.embeddings.tokens((batch.data + 1) % 20)
+    changed = encoder(batch.with_data((batch.data + 1) % 20))
+    assert torch.equal(encoder(batch, vectors=other).data, changed.data)

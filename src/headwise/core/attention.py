@@ -44,13 +44,19 @@ class Watch:
     """Asks for attention weights and receives them: `watch = Watch(layers=[0, 5]); model(ids, watch=watch)`.
 
     layers and heads count from 0; None means all. The weights are those before dropout. Outputs stay on the
-    fast kernel, and layers not asked for cost nothing.
+    fast kernel, and layers not asked for cost nothing. With through, the outputs of the watched layers are made
+    from the very weights received, those of all heads, so that gradients reach them (without dropout).
     """
 
     layers: Sequence[int] | None = None
     heads: Sequence[int] | None = None
+    through: bool = False
     attention: dict[int, tuple[Tensor, ...]] = field(default_factory=dict)  # layer -> b tensors [h t t]
     memory: dict[int, tuple[Tensor, ...]] = field(default_factory=dict)  # layer -> b tensors [h t s]
+
+    def __post_init__(self) -> None:
+        if self.through and self.heads is not None:
+            raise ValueError("outputs can be made through the weights of all heads only, not of some")
 
     def wants(self, layer: int) -> bool:
         return self.layers is None or layer in self.layers
@@ -136,6 +142,8 @@ class Attention(nn.Module):
         if watch is not None and watch.wants(layer):
             kept = watch.attention if memory is None else watch.memory
             kept[layer] = self.weigh(x.with_data(query), source.with_data(key), bias, watch.heads)
+            if watch.through:
+                return self.out(self.mix(kept[layer], source.with_data(value)).flatten(1))
         mixed = self.attend(x.with_data(query), source.with_data(key), source.with_data(value), bias)  # [n h w]
         return self.out(mixed.flatten(1))
 
@@ -180,3 +188,10 @@ class Attention(nn.Module):
             q, k = q[:, heads].transpose(0, 1), k[:, kv_heads].transpose(0, 1)
             kept.append(kernels.weights(q, k, mask=mask, bias=added, scale=self.scale))
         return tuple(kept)
+
+    def mix(self, weights: Sequence[Tensor], value: Packed) -> Tensor:
+        """What attend does, from weights already written out: b tensors [h t s], value [m k w] -> [n h w]"""
+        shared = self.spec.n_heads // self.spec.n_kv_heads
+        pairs = zip(weights, value.unpack(), strict=True)  # [h t s], [s k w]
+        mixed = [each @ v.transpose(0, 1).repeat_interleave(shared, 0) for each, v in pairs]  # [h t w]
+        return torch.cat([each.transpose(0, 1) for each in mixed])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -76,9 +76,9 @@ class Embeddings(nn.Module):
         self.dropout = nn.Dropout(this.dropout)
         self.project = nn.Identity() if d == d_model else nn.Linear(d, d_model)
 
-    def forward(self, ids: Packed, types: Tensor | None = None) -> Packed:
-        """ids [n], types [n] (none: all of type 0) -> [n d]"""
-        tokens = self.tokens(ids.data) * self.scale
+    def forward(self, ids: Packed, types: Tensor | None = None, vectors: Tensor | None = None) -> Packed:
+        """ids [n], types [n] (none: all of type 0), vectors [n d] (none: those of the ids) -> [n d]"""
+        tokens = (self.tokens(ids.data) if vectors is None else vectors) * self.scale
         kinds = torch.zeros_like(ids.data) if types is None else types
         x = tokens + self.positions(ids.lengths.positions, tokens) + self.types(kinds)
         return ids.with_data(self.project(self.dropout(self.norm(x))))
@@ -159,19 +159,27 @@ class Stack(nn.Module):
         self.blocks = nn.ModuleList(Block(block, this.d_model) for block in this.blocks)
         self.norm = norm(this.final_norm, this.d_model)
 
-    def run(self, x: Packed, memory: Packed | None, watch: Watch | None) -> Packed:
-        """Embedded positions [n d] through every block and the last norm -> [n d]"""
+    def layers(self, x: Packed, memory: Packed | None, watch: Watch | None) -> Iterator[Packed]:
+        """Embedded positions [n d] through one block after the other: what each makes of them. [n d]"""
         for layer, block in enumerate(self.blocks):
             x = block(x, memory, self.bias, watch, layer)
+            yield x
+
+    def run(self, x: Packed, memory: Packed | None, watch: Watch | None) -> Packed:
+        """Embedded positions [n d] through every block and the last norm -> [n d]"""
+        for made in self.layers(x, memory, watch):
+            x = made
         return x.with_data(self.norm(x.data))
 
 
 class Encoder(Stack):
     """Every position sees every other one of its sequence, or those in its window."""
 
-    def forward(self, ids: Packed, types: Tensor | None = None, watch: Watch | None = None) -> Packed:
-        """ids [n], types [n] -> [n d]"""
-        return self.run(self.embeddings(ids, types), None, watch)
+    def forward(
+        self, ids: Packed, types: Tensor | None = None, watch: Watch | None = None, vectors: Tensor | None = None
+    ) -> Packed:
+        """ids [n], types [n], vectors [n d] in place of the tokens' own -> [n d]"""
+        return self.run(self.embeddings(ids, types, vectors), None, watch)
 
 
 class Decoder(Stack):
@@ -222,9 +230,11 @@ class Classifier(nn.Module):
         self.encoder = Encoder(encoder)
         self.head = Head(head, encoder.d_model)
 
-    def forward(self, ids: Packed, types: Tensor | None = None, watch: Watch | None = None) -> Tensor:
-        """ids [n], types [n] -> logits [b n_labels]"""
-        return self.head(self.encoder(ids, types, watch))
+    def forward(
+        self, ids: Packed, types: Tensor | None = None, watch: Watch | None = None, vectors: Tensor | None = None
+    ) -> Tensor:
+        """ids [n], types [n], vectors [n d] in place of the tokens' own -> logits [b n_labels]"""
+        return self.head(self.encoder(ids, types, watch, vectors))
 
 
 def initialise(module: nn.Module, generator: torch.Generator, std: float = 0.02) -> None:

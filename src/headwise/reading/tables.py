@@ -9,6 +9,7 @@ import os
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from io import BytesIO
@@ -495,15 +496,27 @@ def write(path: str | os.PathLike[str], columns: Mapping[str, Sequence[str | flo
     """
     name = os.fspath(path)
     kind = _kind(name)
+    try:
+        with whole_file(name) as file:
+            _write_to(file, name, kind, columns)
+    except UnicodeEncodeError as error:
+        raise InputError(f"{name}: a text holds half a surrogate pair, not a character; remove it") from error
+
+
+@contextmanager
+def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A file to write to that appears under its name when the block ends well, or not at all.
+
+    Raises InputError where it cannot be written.
+    """
+    name = os.fspath(path)
     part = Path(name).with_name(f".{Path(name).name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
-            _write_to(file, name, kind, columns)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         part.replace(name)
-    except UnicodeEncodeError as error:
-        raise InputError(f"{name}: a text holds half a surrogate pair, not a character; remove it") from error
     except OSError as error:
         raise InputError(
             f"{name}: cannot be written ({error.strerror or error}); check that its folder exists, may be written to "

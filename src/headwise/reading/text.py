@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from tokenizers import BertWordPieceTokenizer, ByteLevelBPETokenizer, Tokenizer
+from tokenizers import BertWordPieceTokenizer, ByteLevelBPETokenizer, Encoding, Tokenizer
 from tokenizers.processors import RobertaProcessing
 
 from headwise.errors import InputError
@@ -128,6 +128,13 @@ class TextTokenizer:
 
     def encode_chunk(self, texts: Sequence[Text]) -> tuple[Any, Any, Any, Any]:
         """Some texts -> ids [n], types [n], lengths [b], cut [b]"""
+        encodings, whole = self.encodings(texts)
+        ids = np.concatenate([np.array(encoding.ids, np.int32) for encoding in encodings])
+        types = np.concatenate([np.array(encoding.type_ids, np.int8) for encoding in encodings])
+        return ids, types, np.minimum(whole, self.max_length), np.maximum(whole - self.max_length, 0)
+
+    def encodings(self, texts: Sequence[Text]) -> tuple[list[Encoding], npt.NDArray[np.int64]]:
+        """Some texts as tokenizers' own objects, cut to max_length, and how long each was before. b, [b]"""
         try:
             capped = [self.capped(text) for text in texts]
             encodings = self.tokenizer.encode_batch(capped)
@@ -149,9 +156,7 @@ class TextTokenizer:
             for at, encoding in zip(long, self.tokenizer.encode_batch([capped[at] for at in long]), strict=True):
                 encodings[at] = encoding
             self.tokenizer.no_truncation()
-        ids = np.concatenate([np.array(encoding.ids, np.int32) for encoding in encodings])
-        types = np.concatenate([np.array(encoding.type_ids, np.int8) for encoding in encodings])
-        return ids, types, np.minimum(whole, self.max_length), np.maximum(whole - self.max_length, 0)
+        return encodings, whole
 
     def capped(self, text: Text) -> Text:
         """As much of a text as could still fill max_length; how many tokens the rest has is reckoned from its size."""
@@ -172,7 +177,16 @@ class TextTokenizer:
     @property
     def unknown_id(self) -> int | None:
         """The number of the token that stands for what has no entry."""
-        token = self.config.get("unk_token") or "[UNK]"
+        return self.special_id("unk_token")
+
+    @property
+    def mask_id(self) -> int | None:
+        """The number of the token that stands for a word one is not told."""
+        return self.special_id("mask_token")
+
+    def special_id(self, role: str) -> int | None:
+        """The number of a special token, where there is one."""
+        token = self.config.get(role) or SPECIAL[role][0]
         return self.tokenizer.token_to_id(str(token.get("content") if isinstance(token, dict) else token))
 
     def write(self, directory: Path) -> None:

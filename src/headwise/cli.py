@@ -221,7 +221,7 @@ def words(
     table: Table,
     *,
     label: Annotated[str | None, typer.Option(help="only the texts that get this label; else each label's")] = None,
-    method: Annotated[str, typer.Option(help="of attribution")] = "integrated_gradients",
+    method: Annotated[str, typer.Option(help="of attribution")] = "occlusion",
     least_texts: Annotated[int, typer.Option(help="leave out words that stand in fewer texts")] = 5,
     as_json: Json = False,
     **options: Any,
@@ -262,13 +262,13 @@ def heads(
     with narrator.counting("taking heads away") as done:
         found, pruning, notes = heads_that_matter(load(run), table, Asked(**options), done)
     narrator.say(*notes)
+    told = {"heads": found.as_dict(), "pruning": pruning.as_dict()}
+    print(json.dumps(told, ensure_ascii=False) if as_json else as_text(found, pruning))
     if png is not None:
         try:
             as_figure(found, pruning).savefig(png, format="png", dpi=150)
         except OSError as error:
             raise InputError(f"{png}: cannot be written ({error.strerror}); choose another place") from None
-    told = {"heads": found.as_dict(), "pruning": pruning.as_dict()}
-    print(json.dumps(told, ensure_ascii=False) if as_json else as_text(found, pruning))
 
 
 def typed() -> str:

@@ -42,7 +42,10 @@ def judged_before(job: Job, narrator: Narrator) -> tuple[Verdict, ...]:
     name = f"{job.name} before fine-tuning (frozen features + logistic regression"
     name += ")" if len(rows) == len(job.train) else f" on {len(rows):,} rows)"
     answers[name] = lambda: baselines.frozen(
-        known_features(job, rows), truth[rows], features(job.checkpoint.model, job.judged.tokens), job.recipe.seed
+        known_features(job, rows),
+        truth[rows],
+        features(job.checkpoint.model, job.judged.tokens, job.recipe.precision),
+        job.recipe.seed,
     )
     found = []
     for name, answer in answers.items():
@@ -56,7 +59,7 @@ def judged_before(job: Job, narrator: Narrator) -> tuple[Verdict, ...]:
 
 def known_features(job: Job, rows: Rows) -> np.ndarray[Any, Any]:
     """What the model as it is makes of these training rows. Raises InputError where that is no number."""
-    found = features(job.checkpoint.model, job.train.tokens.select(rows))
+    found = features(job.checkpoint.model, job.train.tokens.select(rows), job.recipe.precision)
     if not np.isfinite(found).all():
         wrong = rows[~np.isfinite(found).all(1)]
         raise InputError(f"{job.places(wrong)}: {job.name} makes no finite numbers of these rows; fetch it again")

@@ -9,7 +9,7 @@ import numpy as np
 
 from headwise.errors import InputError, excerpt, listing
 from headwise.insight.ablation import Heads, Pruning, head_importance, pruning_curve
-from headwise.insight.attribution import METHODS, attribution
+from headwise.insight.attribution import METHODS, attribution, towards
 from headwise.insight.corpus import DrivingWords, driving_words
 from headwise.insight.explanation import Array
 from headwise.insight.question import Pieces, Question
@@ -18,7 +18,7 @@ from headwise.model import Model
 from headwise.reading.batches import Examples
 from headwise.training.data import Asked, Source
 
-METHOD = "integrated_gradients"  # the cheapest whose receipts are good on fine-tuned models
+METHOD = "occlusion"  # below some hundred words the cheapest that is trusted mostly, and it has a sign
 
 
 def words_that_drive(
@@ -52,7 +52,8 @@ def words_that_drive(
     def each(number: int) -> Iterator[tuple[Pieces, Array]]:
         for row in np.flatnonzero(given[:, number]):
             own = pieces(model.tokenizer, texts[row])
-            yield own, attribution(method, model.checkpoint.model, own, Question(number)).words
+            question = towards(model.task, Question(number))
+            yield own, attribution(method, model.checkpoint.model, own, question).words
             if done is not None:
                 done(next(explained), total)
 

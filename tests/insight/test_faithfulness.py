@@ -107,6 +107,18 @@ def test_a_model_of_random_weights_is_refused_however_true_the_attribution():
     assert sum("hardly depends on the words" in reason for reason in reasons) >= 19
 
 
+def test_why_one_label_and_not_another():
+    """The probability asked about then goes from -1 to 1, so twice as much must move."""
+    worth, ids = worth_of(np.random.default_rng(0), 59), np.r_[np.arange(3, 18), 59]
+    words, pieces = (ids == 59).astype(float), text_of(ids)
+    for height, expected in ((4.0, True), (0.3, False)):
+        worth[59] = height
+        one = receipt(Adding(worth, -height / 2), TASK, pieces, GOOD, words)
+        two = receipt(Adding(worth, -height / 2), TASK, pieces, Question(1, 0), words)
+        assert one.trusted == two.trusted == expected
+        assert gain(two.curves) == pytest.approx(2 * gain(one.curves), abs=1e-6)
+
+
 def test_too_short_to_tell():
     for length in range(4):
         ids = [59, 5, 6][:length]

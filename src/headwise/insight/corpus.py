@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from headwise.errors import printable
 from headwise.insight.explanation import Array
 from headwise.insight.question import Pieces
-from headwise.judging.report import printable
 
 DRAWS = 1000  # of the bootstrap
 AT_ONCE = 1_000_000  # numbers drawn at a time, for memory's sake

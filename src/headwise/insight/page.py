@@ -14,9 +14,9 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
+from headwise.errors import printable
 from headwise.insight.explanation import Array, Explanation
 from headwise.insight.question import Pieces, Word
-from headwise.judging.report import printable
 
 MOST_EDGES = 1_000_000  # of attention in one page, at 3 bytes each, which base64 makes 4
 SCRIPTS = ("page.js", "page.heads.js")  # one after the other, as one script

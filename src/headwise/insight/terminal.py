@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text as Line
 
+from headwise.errors import printable
 from headwise.insight.explanation import Array, Explanation
-from headwise.judging.report import printable
 
 TOWARDS, AGAINST = np.array([0, 90, 181]), np.array([220, 110, 0])  # blue and orange: told apart by all eyes
 FAINT = 0.1  # of the strongest; below it a word is not coloured

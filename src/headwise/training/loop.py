@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from headwise.core.packed import Packed
 from headwise.core.transformer import Classifier
 from headwise.reading.batches import Examples, Rows, by_length, packed, passes, shuffled
 from headwise.reading.text import Tokens
@@ -146,7 +147,7 @@ def one_pass(
 
     Because every pass divides by the whole step's weight, cutting a step into more passes changes nothing.
     """
-    logits = logits_of(state.model, train.tokens, rows, precision)  # [b c]
+    logits = state.model.head(states_of(state.model, train.tokens, rows, precision))  # [b c]
     losses = task.weighted_loss(logits, torch.from_numpy(train.targets[rows]))  # [b]
     if not torch.isfinite(losses).all():
         raise NotFinite(state.step + 1, rows[~torch.isfinite(losses.detach()).numpy()])
@@ -155,16 +156,15 @@ def one_pass(
     return loss.item()
 
 
-def logits_of(model: Classifier, tokens: Tokens, rows: Rows, precision: Precision) -> Tensor:
-    """What the model makes of some rows. [b c]
+def states_of(model: Classifier, tokens: Tokens, rows: Rows, precision: Precision) -> Packed:
+    """What the encoder makes of some rows. [n d]
 
-    In bfloat16 the encoder's matrix products take numbers rounded to it, cast once a pass from weights that stay
-    in float32 (Micikevicius et al. 2018, arXiv:1710.03740); norms, residuals and the head stay in float32.
+    In bfloat16 its matrix products take numbers rounded to it, cast once a pass from weights that stay in float32
+    (Micikevicius et al. 2018, arXiv:1710.03740); norms and residuals stay in float32.
     """
     ids, types = packed(tokens, rows)
     with torch.autocast(ids.data.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-        hidden = model.encoder(ids, types)
-    return model.head(hidden)
+        return model.encoder(ids, types)
 
 
 def rows_of_step(step: int, count: int, recipe: Recipe) -> Rows:
@@ -190,7 +190,7 @@ def predicted(
     model.eval()
     pieces, order, losses = [], by_length(tokens.lengths), 0.0
     for rows in passes(order, tokens.lengths):
-        pieces.append(logits_of(model, tokens, rows, precision))
+        pieces.append(model.head(states_of(model, tokens, rows, precision)))
         if done is not None:
             done(sum(map(len, pieces)), len(tokens))
         if targets is not None:
@@ -201,12 +201,9 @@ def predicted(
 
 
 @torch.inference_mode()
-def features(model: Classifier, tokens: Tokens) -> np.ndarray[Any, Any]:
+def features(model: Classifier, tokens: Tokens, precision: Precision = "float32") -> np.ndarray[Any, Any]:
     """What the encoder makes of every row: the mean over its positions. [b d]"""
     model.eval()
-    pieces, order = [], by_length(tokens.lengths)
-    for rows in passes(order, tokens.lengths):
-        ids, types = packed(tokens, rows)
-        pieces.append(model.encoder(ids, types).means())
-    means = torch.cat(pieces)
+    order = by_length(tokens.lengths)
+    means = torch.cat([states_of(model, tokens, rows, precision).means() for rows in passes(order, tokens.lengths)])
     return torch.empty_like(means).index_copy_(0, torch.from_numpy(order), means).numpy()

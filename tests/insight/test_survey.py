@@ -32,7 +32,7 @@ def test_the_words_that_drive_each_label(run, command):
     assert good["words"][0]["low"] > 0 and good["words"][0]["count"] == 10
     code, out, said = command("words", run, file, "--label", "good", "--method", "gradient_x_input", "--least-texts", 9)
     assert code == 0 and out.startswith("good: what drives 10 texts, by gradient_x_input")
-    assert "column" in said and "\x1b" not in out + said
+    assert "\x1b" not in out + said
 
 
 def test_the_heads_that_matter(run, command, tmp_path):

@@ -70,7 +70,11 @@ def choose_columns(
         reason = "by what the columns hold"
     if found_text is None or (found_label is None and need_label):
         raise _undecided(records, found_text, found_label, need_label)
-    guesses = [("text", text, found_text), ("pair", pair, found_pair), ("label", label, found_label if need_label else None)]
+    guesses = [
+        ("text", text, found_text),
+        ("pair", pair, found_pair),
+        ("label", label, found_label if need_label else None),
+    ]
     words = [f"{role} column: {found}" for role, asked, found in guesses if found is not None and asked is None]
     return Columns(found_text, found_pair, found_label, (f"{', '.join(words)} (guessed {reason})",) if words else ())
 

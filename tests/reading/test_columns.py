@@ -84,6 +84,7 @@ def test_without_need_of_a_label():
     columns = choose_columns(table("id", "text"), need_label=False)
     assert (columns.label, columns.notes) == (None, ("text column: text (guessed by name)",))
     assert choose_columns(table("text", "label"), need_label=False).label == "label"
+    assert "label" not in choose_columns(table("text", "label"), need_label=False).notes[0]
     refused(table("a", "b"), "the text,", "name --text-column (", need_label=False)
 
 

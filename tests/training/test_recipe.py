@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 
+import numpy as np
 import pytest
 
 from headwise.errors import InputError
@@ -25,7 +26,7 @@ def test_what_the_user_gave_is_kept_and_none_is_not_given():
     assert (mine.batch_size, mine.epochs, mine.learning_rate) == (4, 0.5, 1e-4)
     assert mine.steps_per_epoch(350) == 11
     assert mine.steps(350) == 6
-    assert Recipe.of(8, 32, epochs=0).steps(8) == 1
+    assert Recipe.of(8, 32, epochs=0.5).steps(8) == 1
 
 
 @pytest.mark.parametrize(
@@ -51,3 +52,21 @@ def test_a_value_out_of_range_is_refused_by_name(given, told):
 
 def test_every_hyperparameter_says_what_it_does():
     assert [one.name for one in fields(Recipe) if not one.metadata.get("help")] == []
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"epochs": "3"}, "epochs is '3', expected a number"),
+        ({"batch_size": 8.5}, "batch_size is 8.5, expected a whole number"),
+        ({"seed": True}, "seed is True, expected a whole number"),
+        ({"epochs": 0}, "epochs is 0, expected 0.001 to 10000"),
+    ],
+)
+def test_what_is_no_number_is_refused(given, said):
+    with pytest.raises(InputError, match=said):
+        Recipe.of(100, 384, **given)
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert Recipe.of(100, 384, batch_size=np.int64(8), learning_rate=np.float32(1e-3)).batch_size == 8

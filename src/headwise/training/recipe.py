@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
 from headwise.core import kernels
@@ -14,6 +15,7 @@ Optimizer = Literal["adamw", "sgd"]
 Schedule = Literal["linear", "cosine", "constant"]
 Precision = Literal["float32", "bfloat16"]
 
+NUMBERS: dict[str, tuple[str, type]] = {"int": ("a whole number", Integral), "float": ("a number", Real)}
 LEAST_STEPS = 1600  # small sets are stable when trained long rather than for 3 epochs (arXiv:2006.04884, 2006.05987)
 MOST_EPOCHS = 20
 
@@ -31,7 +33,7 @@ class Recipe:
     """
 
     learning_rate: float = knob(5e-5, "else 1e-4 for small models, 3e-5 at BERT-base's width", 0, 10)
-    epochs: float = knob(3.0, "else as many as make 1,600 steps, from 1 to 20", 0, 10_000)
+    epochs: float = knob(3.0, "else as many as make 1,600 steps, from 1 to 20", 0.001, 10_000)
     batch_size: int = knob(32, "rows in a batch; else 32, or 16 below 2,000 rows", 1)
     gradient_accumulation_steps: int = knob(1, "batches to a step (1)", 1)
     optimizer: Optimizer = knob("adamw", "adamw or sgd (adamw)")
@@ -59,7 +61,12 @@ class Recipe:
     def __post_init__(self) -> None:
         for one in fields(self):
             value, low, high = getattr(self, one.name), one.metadata["low"], one.metadata["high"]
-            if isinstance(value, int | float) and not low <= value <= high:
+            kind, optional = str(one.type).split(" | ")[0], "None" in str(one.type)
+            if kind in NUMBERS and not (optional and value is None):
+                word, numbers = NUMBERS[kind]
+                if not isinstance(value, numbers) or isinstance(value, bool):
+                    raise InputError(f"{one.name} is {value!r}, expected {word}")
+            if isinstance(value, Real) and not low <= value <= high:
                 raise InputError(f"{one.name} is {value:g}, expected {low:g} to {high:g}")
         choices = {"optimizer": Optimizer, "lr_scheduler_type": Schedule, "precision": Precision}
         for name, words in choices.items():

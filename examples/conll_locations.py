@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from headwise.reading.tables import write
+from headwise.reading.writing import write
 
 
 def location_tokens(file: Path) -> Iterator[tuple[str, str, str]]:

@@ -108,7 +108,7 @@ def test_predict_answers_texts_and_lines(run, command, films, monkeypatch):
 def test_predict_keeps_every_column_of_a_table(kind, run, command, films, tmp_path):
     rows = {"id": ["007", "NA", ""], "text": [films[0][0], films[1][0], 'say "no", 好'], "label": ["good", "x", "?"]}
     first, second = tmp_path / f"asked.{kind}", tmp_path / f"answered.{kind}"
-    headwise.reading.tables.write(first, rows)
+    headwise.reading.writing.write(first, rows)
     code, out, said = command("predict", run, "--input", first, "--output", second)
     assert code == 0 and out == "" and f"{second}: 3 rows written" in said
     if kind == "parquet":

@@ -15,7 +15,14 @@ from headwise.cli import app
 from headwise.reading.tables import read
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ["README.md", "README.zh-CN.md", "docs/fine-tuning.md", "docs/transformer.md", "CONTRIBUTING.md"]
+DOCUMENTS = [
+    "README.md",
+    "README.zh-CN.md",
+    "docs/fine-tuning.md",
+    "docs/looking-inside.md",
+    "docs/transformer.md",
+    "CONTRIBUTING.md",
+]
 
 
 def blocks(document: str, language: str) -> list[str]:

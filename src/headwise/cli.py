@@ -142,7 +142,7 @@ def predict(
     """
     from headwise.model import load
     from headwise.progress import Narrator
-    from headwise.reading.tables import holds_lists, refuse_unwritable, write
+    from headwise.reading.writing import holds_lists, refuse_unwritable, write
 
     if texts and input:
         raise InputError("predict takes texts or --input, not both; leave one out")
@@ -191,7 +191,7 @@ def explain(
     from headwise.insight.terminal import show
     from headwise.model import load
     from headwise.progress import Narrator
-    from headwise.reading.tables import whole_file
+    from headwise.reading.writing import whole_file
 
     narrator, model = Narrator(quiet=as_json), load(run)
     asked: dict[str, Any] = {"label": label, "against": against, "method": method}

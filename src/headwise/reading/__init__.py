@@ -3,7 +3,8 @@
 from headwise.reading.columns import Columns, choose_columns
 from headwise.reading.records import Records, from_columns
 from headwise.reading.splits import Split, script, shared_texts, split
-from headwise.reading.tables import holds_lists, read, refuse_unwritable, write
+from headwise.reading.tables import read
+from headwise.reading.writing import holds_lists, refuse_unwritable, write
 
 __all__ = [
     "Columns",

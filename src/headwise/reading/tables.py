@@ -1,21 +1,17 @@
-"""Reading and writing tables of text: .csv, .tsv, .jsonl (plain or .gz) and .parquet; nothing is guessed unsaid."""
+"""Reading tables of text: .csv, .tsv, .jsonl (plain or .gz) and .parquet; nothing is guessed unsaid."""
 
 from __future__ import annotations
 
-import codecs
-import gzip
 import json
 import os
 import re
-import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from io import BytesIO
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +20,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from headwise.errors import InputError, excerpt, listing
+from headwise.reading.encodings import load, unreadable
 from headwise.reading.records import Records, text_array
 
 _KINDS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet"}
@@ -43,20 +40,20 @@ def read(path: str | os.PathLike[str], *, delimiter: str | None = None, quote: b
     Raises InputError for whatever is wrong with the file, naming the line.
     """
     name = os.fspath(path)
-    kind = _kind(name)
+    kind = kind_of(name)
     if kind not in ("csv", "tsv") and (delimiter, quote) != (None, None):
         raise InputError(f"{name}: a delimiter and quoting belong to .csv and .tsv; leave them out for .{kind}")
     if os.path.isdir(name):
         raise InputError(f"{name}: is a folder, expected a file; name one of the files in it")
     if kind == "parquet":
         return _read_parquet(name)
-    data, notes = _load(name)
+    data, notes = load(name)
     if kind == "jsonl":
         return _read_json_lines(name, data, notes)
     return _read_delimited(name, data, notes, kind, delimiter, quote)
 
 
-def _kind(name: str) -> str:
+def kind_of(name: str) -> str:
     """The format by the file's extension."""
     base, extension = os.path.splitext(name.lower())
     zipped = extension == ".gz"
@@ -70,120 +67,6 @@ def _kind(name: str) -> str:
             "use .csv, .tsv or .jsonl (each also as .gz) or .parquet"
         )
     return kind
-
-
-# Bytes and encodings
-
-
-def _load(name: str) -> tuple[bytes, tuple[str, ...]]:
-    """The text of a file as UTF-8, unzipped, and a note on its encoding unless that is plain UTF-8."""
-    try:
-        raw = Path(name).read_bytes()
-        if name.lower().endswith(".gz"):
-            raw = gzip.decompress(raw)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise InputError(f"{name}: not a whole gzip file ({error}); fetch or compress it again") from error
-    except OSError as error:
-        raise _unreadable(name, error) from error
-    data, encoding = _to_utf8(name, raw)
-    if not data or data.isspace():
-        raise InputError(f"{name}: the file is empty; expected a header and rows")
-    if (position := data.find(b"\0")) >= 0:
-        raise InputError(
-            f"{name}, line {_line_at(data, position)}: a NUL character; remove it (for example with tr -d '\\000')"
-        )
-    return data, (f"{name}: encoding {encoding}",) if encoding else ()
-
-
-def _unreadable(name: str, error: OSError) -> InputError:
-    if isinstance(error, FileNotFoundError):
-        return InputError(f"{name}: no such file; check the path (the current folder is {os.getcwd()})")
-    return InputError(f"{name}: cannot be read ({error.strerror or error}); check its permissions and the disk")
-
-
-def _line_at(data: bytes, position: int) -> int:
-    return data.count(b"\n", 0, position) + 1
-
-
-def _to_utf8(name: str, raw: bytes) -> tuple[bytes, str]:
-    """The bytes as UTF-8 and the encoding in words, empty for plain UTF-8."""
-    if utf16 := _utf16(raw):
-        try:
-            return raw.decode(utf16).removeprefix("\ufeff").encode(), "UTF-16"
-        except UnicodeDecodeError as error:
-            raise InputError(
-                f"{name}: begins as UTF-16, but byte {error.start + 1} breaks it; save the file again as UTF-8"
-            ) from error
-    marked = raw.startswith(codecs.BOM_UTF8)
-    data = raw.removeprefix(codecs.BOM_UTF8)
-    try:
-        data.decode()
-    except UnicodeDecodeError as error:
-        return _from_gb18030(name, data, error.start), "GB18030 (not valid UTF-8)"
-    return data, "UTF-8 with a byte order mark" if marked else ""
-
-
-def _utf16(raw: bytes) -> str:
-    """The variant of UTF-16 these bytes are in, by byte order mark or by where their NULs stand; else empty."""
-    if raw.startswith(codecs.BOM_UTF16_LE):
-        return "utf-16-le"
-    if raw.startswith(codecs.BOM_UTF16_BE):
-        return "utf-16-be"
-    sample = raw[:4096]
-    even, odd = sample[::2].count(0), sample[1::2].count(0)
-    if max(even, odd) <= 2 * min(even, odd):  # NULs are the high bytes of ASCII, and the low byte of a few ideographs
-        return ""
-    variant, newline = ("utf-16-be", b"\0\n") if even > odd else ("utf-16-le", b"\n\0")
-    mostly_ascii = 4 * max(even, odd) > len(sample)
-    if not mostly_ascii and (newline not in sample or _decodes(raw, "utf-8")):  # then these are stray NULs
-        return ""
-    return variant if _decodes(raw, variant) else ""
-
-
-def _decodes(raw: bytes, encoding: str) -> bool:
-    try:
-        raw.decode(encoding)
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _from_gb18030(name: str, data: bytes, position: int) -> bytes:
-    """GB18030 as UTF-8; position is where the bytes stop being UTF-8.
-
-    Raises InputError where the file is damaged UTF-8, or in some other encoding: many decode as GB18030 by accident.
-    """
-    replaced = data.decode(errors="replace")
-    damaged = replaced.count("\ufffd")
-    whole = len(replaced) - len(replaced.encode("ascii", "ignore")) - damaged  # well-formed characters beyond ASCII
-    try:
-        text = data.decode("gb18030") if whole <= damaged else ""
-    except UnicodeDecodeError:
-        text = ""
-    if _reads_as_chinese(text):
-        return text.encode()
-    remedy = "repair it" if whole > damaged else "convert the file to UTF-8, for example: iconv -f ENCODING -t UTF-8"
-    rest = "the rest is mostly UTF-8" if whole > damaged else "nor does the file read as GB18030 or UTF-16"
-    column = position - data.rfind(b"\n", 0, position)
-    raise InputError(
-        f"{name}, line {_line_at(data, position)}: byte 0x{data[position]:02X} (byte {column} of the line) "
-        f"is not valid UTF-8; {rest}; {remedy}"
-    )
-
-
-# Ideographs, their punctuation, full-width forms, general punctuation and symbols, emoji.
-_CHINESE = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff\u3000-\u303f\uff00-\uffef"
-                      "\u00b0\u00b7\u00d7\u2010-\u27bf\ufe0f\U0001f300-\U0001faff]")  # fmt: skip
-
-
-def _reads_as_chinese(text: str) -> bool:
-    """Whether nearly all of the text beyond ASCII is Chinese, in characters that are mostly common ones.
-
-    Latin-1 read as GB18030 gives ideographs too, but rare ones: an accented letter takes the next letter with it.
-    """
-    beyond = "".join(match[0] for match in islice(re.finditer(r"[^\x00-\x7f]+", text), 100_000))
-    common = len(beyond.encode("gb2312", "ignore")) // 2
-    return len(_CHINESE.findall(beyond)) >= 0.95 * len(beyond) and 2 * common >= len(beyond) > 0
 
 
 # Delimited text
@@ -325,7 +208,7 @@ def _parse(data: bytes, start: int, names: Sequence[str], dialect: _Dialect, blo
 
 def _delimited_line(name: str, dialect: _Dialect, row: int) -> int:
     """The line where this row of a delimited file begins."""
-    rows = _rows(_load(name)[0], dialect)
+    rows = _rows(load(name)[0], dialect)
     header = next(row for row in rows if row.fields != [b""])
     return _nth(name, (row.line for row in rows if row.fields != [b""] or len(header.fields) == 1), row)
 
@@ -413,7 +296,7 @@ def _wrong_keys(where: str, item: Mapping[str, Any], expected: Sequence[str]) ->
 
 def _json_line(name: str, row: int) -> int:
     """The line of this row of a JSON Lines file."""
-    lines = enumerate(BytesIO(_load(name)[0]), 1)
+    lines = enumerate(BytesIO(load(name)[0]), 1)
     return _nth(name, (number for number, line in lines if not line.isspace()), row)
 
 
@@ -424,7 +307,7 @@ def _read_parquet(name: str) -> Records:
     try:
         raw = Path(name).read_bytes()
     except OSError as error:
-        raise _unreadable(name, error) from error
+        raise unreadable(name, error) from error
     try:
         table = pa.parquet.read_table(pa.BufferReader(raw))
     except (pa.ArrowException, OSError) as error:
@@ -483,109 +366,3 @@ def _refuse_where(records: Records, found: pa.ChunkedArray, fault: str, owners: 
     if position >= 0:
         row = position if owners is None else owners[position].as_py()
         raise InputError(f"{records.where(row)}: {fault}, or leave out the row")
-
-
-# Writing
-
-
-def write(path: str | os.PathLike[str], columns: Mapping[str, Sequence[str | float | Sequence[str]]]) -> None:
-    """Writes columns of equal length to a file; its extension says how. The file appears whole or not at all.
-
-    Raises InputError where the file cannot be written, or cannot hold a value: a .tsv no tab or line break, a .csv and
-    a .tsv no list. ValueError where a number is not finite (.jsonl) or the columns differ in length.
-    """
-    name = os.fspath(path)
-    kind = _kind(name)
-    try:
-        with whole_file(name) as file:
-            _write_to(file, name, kind, columns)
-    except UnicodeEncodeError as error:
-        raise InputError(f"{name}: a text holds half a surrogate pair, not a character; remove it") from error
-
-
-@contextmanager
-def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A file to write to that appears under its name when the block ends well, or not at all.
-
-    Raises InputError where it cannot be written.
-    """
-    name = os.fspath(path)
-    part = Path(name).with_name(f".{Path(name).name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(name)
-    except OSError as error:
-        raise InputError(
-            f"{name}: cannot be written ({error.strerror or error}); check that its folder exists, may be written to "
-            "and has space left, or choose another place"
-        ) from error
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def holds_lists(path: str | os.PathLike[str]) -> bool:
-    """Whether a file of this name can hold several values in one field, as .jsonl and .parquet do."""
-    return _kind(os.fspath(path)) in ("jsonl", "parquet")
-
-
-def refuse_unwritable(path: str | os.PathLike[str], columns: Mapping[str, Sequence[Any]]) -> None:
-    """Raises InputError for what keeps write() from writing these columns there, as far as can be told before."""
-    name = os.fspath(path)
-    kind = _kind(name)
-    if os.path.isdir(name):
-        raise InputError(f"{name}: is a folder; name a file in it")
-    if not Path(name).parent.is_dir():
-        raise InputError(f"{name}: cannot be written, there is no folder {Path(name).parent}; make it first")
-    if kind in ("csv", "tsv"):
-        for _ in _delimited_lines(name, kind, columns, zip(*columns.values(), strict=True)):
-            pass
-
-
-def _write_to(file: BinaryIO, name: str, kind: str, columns: Mapping[str, Sequence[Any]]) -> None:
-    if kind == "parquet":
-        pa.parquet.write_table(pa.table({column: pa.array(values) for column, values in columns.items()}), file)
-        return
-    rows = zip(*columns.values(), strict=True)
-    lines = _json_lines(columns, rows) if kind == "jsonl" else _delimited_lines(name, kind, columns, rows)
-    if name.lower().endswith(".gz"):
-        with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as zipped:  # no name and date: same rows, same bytes
-            zipped.writelines(line.encode() for line in lines)
-    else:
-        file.writelines(line.encode() for line in lines)
-
-
-def _json_lines(names: Iterable[str], rows: Iterable[tuple[Any, ...]]) -> Iterator[str]:
-    for row in rows:
-        plain = [value.item() if isinstance(value, np.generic) else value for value in row]
-        yield json.dumps(dict(zip(names, plain, strict=True)), ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _delimited_lines(name: str, kind: str, names: Iterable[str], rows: Iterable[tuple[Any, ...]]) -> Iterator[str]:
-    for number, row in enumerate(chain([tuple(names)], rows)):
-        place = f"{name}, {f'row {number}' if number else 'header'}"
-        fields = [_csv_field(place, value) if kind == "csv" else _tsv_field(place, value) for value in row]
-        line = ("," if kind == "csv" else "\t").join(fields)
-        yield (line or '""' if kind == "csv" else line) + "\n"
-
-
-def _csv_field(place: str, value: Any) -> str:
-    text = _flat(place, value)
-    return '"' + text.replace('"', '""') + '"' if re.search('[",\r\n]', text) else text
-
-
-def _tsv_field(place: str, value: Any) -> str:
-    text = _flat(place, value)
-    if re.search("[\t\r\n]", text):
-        raise InputError(
-            f"{place}: {excerpt(text)} holds a tab or line break, which a .tsv cannot; write .csv or .jsonl"
-        )
-    return text
-
-
-def _flat(place: str, value: Any) -> str:
-    if not isinstance(value, (str, int, float, np.generic)):
-        raise InputError(f"{place}: a list, which a .csv or .tsv cannot hold; write .jsonl or .parquet")
-    return str(value)

@@ -1,0 +1,123 @@
+"""Writing tables of text, and any other file, whole or not at all."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+
+from headwise.errors import InputError, excerpt
+from headwise.reading.tables import kind_of
+
+
+def write(path: str | os.PathLike[str], columns: Mapping[str, Sequence[str | float | Sequence[str]]]) -> None:
+    """Writes columns of equal length to a file; its extension says how. The file appears whole or not at all.
+
+    Raises InputError where the file cannot be written, or cannot hold a value: a .tsv no tab or line break, a .csv and
+    a .tsv no list. ValueError where a number is not finite (.jsonl) or the columns differ in length.
+    """
+    name = os.fspath(path)
+    kind = kind_of(name)
+    try:
+        with whole_file(name) as file:
+            _write_to(file, name, kind, columns)
+    except UnicodeEncodeError as error:
+        raise InputError(f"{name}: a text holds half a surrogate pair, not a character; remove it") from error
+
+
+@contextmanager
+def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A file to write to that appears under its name when the block ends well, or not at all.
+
+    Raises InputError where it cannot be written.
+    """
+    name = os.fspath(path)
+    part = Path(name).with_name(f".{Path(name).name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(name)
+    except OSError as error:
+        raise InputError(
+            f"{name}: cannot be written ({error.strerror or error}); check that its folder exists, may be written to "
+            "and has space left, or choose another place"
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def holds_lists(path: str | os.PathLike[str]) -> bool:
+    """Whether a file of this name can hold several values in one field, as .jsonl and .parquet do."""
+    return kind_of(os.fspath(path)) in ("jsonl", "parquet")
+
+
+def refuse_unwritable(path: str | os.PathLike[str], columns: Mapping[str, Sequence[Any]]) -> None:
+    """Raises InputError for what keeps write() from writing these columns there, as far as can be told before."""
+    name = os.fspath(path)
+    kind = kind_of(name)
+    if os.path.isdir(name):
+        raise InputError(f"{name}: is a folder; name a file in it")
+    if not Path(name).parent.is_dir():
+        raise InputError(f"{name}: cannot be written, there is no folder {Path(name).parent}; make it first")
+    if kind in ("csv", "tsv"):
+        for _ in _delimited_lines(name, kind, columns, zip(*columns.values(), strict=True)):
+            pass
+
+
+def _write_to(file: BinaryIO, name: str, kind: str, columns: Mapping[str, Sequence[Any]]) -> None:
+    if kind == "parquet":
+        pa.parquet.write_table(pa.table({column: pa.array(values) for column, values in columns.items()}), file)
+        return
+    rows = zip(*columns.values(), strict=True)
+    lines = _json_lines(columns, rows) if kind == "jsonl" else _delimited_lines(name, kind, columns, rows)
+    if name.lower().endswith(".gz"):
+        with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as zipped:  # no name and date: same rows, same bytes
+            zipped.writelines(line.encode() for line in lines)
+    else:
+        file.writelines(line.encode() for line in lines)
+
+
+def _json_lines(names: Iterable[str], rows: Iterable[tuple[Any, ...]]) -> Iterator[str]:
+    for row in rows:
+        plain = [value.item() if isinstance(value, np.generic) else value for value in row]
+        yield json.dumps(dict(zip(names, plain, strict=True)), ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _delimited_lines(name: str, kind: str, names: Iterable[str], rows: Iterable[tuple[Any, ...]]) -> Iterator[str]:
+    for number, row in enumerate(chain([tuple(names)], rows)):
+        place = f"{name}, {f'row {number}' if number else 'header'}"
+        fields = [_csv_field(place, value) if kind == "csv" else _tsv_field(place, value) for value in row]
+        line = ("," if kind == "csv" else "\t").join(fields)
+        yield (line or '""' if kind == "csv" else line) + "\n"
+
+
+def _csv_field(place: str, value: Any) -> str:
+    text = _flat(place, value)
+    return '"' + text.replace('"', '""') + '"' if re.search('[",\r\n]', text) else text
+
+
+def _tsv_field(place: str, value: Any) -> str:
+    text = _flat(place, value)
+    if re.search("[\t\r\n]", text):
+        raise InputError(
+            f"{place}: {excerpt(text)} holds a tab or line break, which a .tsv cannot; write .csv or .jsonl"
+        )
+    return text
+
+
+def _flat(place: str, value: Any) -> str:
+    if not isinstance(value, (str, int, float, np.generic)):
+        raise InputError(f"{place}: a list, which a .csv or .tsv cannot hold; write .jsonl or .parquet")
+    return str(value)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from headwise.errors import InputError
-from headwise.families.checkpoint import Checkpoint, labels_of, read_classifier, read_config, specs
+from headwise.families.checkpoint import Checkpoint, labels_of, read_config, read_model, specs
 from headwise.families.hub import locate
 from headwise.judging.metrics import METRICS
 from headwise.progress import Narrator
@@ -62,7 +62,7 @@ def prepared(
     recipe = Recipe.of(len(data.train.targets), specs(directory)[0].d_model, **options)
     if recipe.metric is not None and recipe.metric not in METRICS:
         raise InputError(f"metric {recipe.metric!r}: expected {', '.join(METRICS)}")
-    checkpoint = read_classifier(directory, len(labels), redraw=labels != known, dropout=recipe.dropout, seed=seed)
+    checkpoint = read_model(directory, len(labels), redraw=labels != known, dropout=recipe.dropout, seed=seed)
     weights = class_weights(recipe.class_weights, data.task.labels, data.train.targets)
     task = replace(data.task, class_weights=weights, label_smoothing=recipe.label_smoothing)
     most = min(recipe.max_length or checkpoint.max_length, checkpoint.max_length)

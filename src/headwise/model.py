@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headwise.errors import InputError
-from headwise.families.checkpoint import Checkpoint, labels_of, read_classifier, read_config, write_classifier
+from headwise.families.checkpoint import Checkpoint, labels_of, read_config, read_model, write_model
 from headwise.families.hub import sha256
 from headwise.insight.explain import explain
 from headwise.insight.explanation import Explanation
@@ -158,7 +158,7 @@ class Model:
 
     def write(self, directory: Path) -> None:
         """Put every file of the model into an empty folder, headwise.json with their digests last."""
-        write_classifier(directory, self.checkpoint, self.labels, self.task.problem_type)
+        write_model(directory, self.checkpoint, self.labels, self.task.problem_type)
         self.tokenizer.write(directory)
         card = {**self.card, "sha256": digests(directory)}
         (directory / CARD).write_text(json.dumps(card, indent=2, ensure_ascii=False), encoding="utf-8")
@@ -182,7 +182,7 @@ def load(directory: str | Path) -> Model:
             raise InputError(f"{place / name}: not the file that was saved (its sha256 differs); take a whole copy")
     if not labels_of(read_config(place)):
         raise InputError(f"{place / 'config.json'}: no id2label, so not a classifier; fine-tune it: headwise train")
-    checkpoint = read_classifier(place)
+    checkpoint = read_model(place)
     multi_label = checkpoint.config.get("problem_type") == "multi_label_classification"
     most = json_object(place / "tokenizer_config.json").get("model_max_length") or math.inf
     if not isinstance(most, int | float) or most < 3:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from headwise.core import spec
 from headwise.core.attention import Watch
 from headwise.core.packed import Packed
-from headwise.core.transformer import Classifier, Decoder, Encoder, EncoderDecoder, Sinusoids, initialise
+from headwise.core.transformer import Decoder, Encoder, EncoderDecoder, HeadedEncoder, Sinusoids, initialise
 
 ATTENTION = spec.Attention(n_heads=2, n_kv_heads=2, d_head=8)
 BLOCK = spec.Block(ATTENTION, feed_forward=spec.FeedForward(24))
@@ -142,7 +142,7 @@ def test_watching_a_decoder_shows_its_memory_too_and_costs_only_the_layers_asked
 
 @torch.no_grad()
 def test_a_classifier_gives_each_sequence_its_own_answer(redraw):
-    model = redraw(Classifier(SMALL, spec.Head(3, pool="mean", norm=spec.Norm())))
+    model = redraw(HeadedEncoder(SMALL, spec.Head(3, pool="mean", norm=spec.Norm())))
     batch = ids([4, 1, 30])
     logits = model(batch)
     assert logits.shape == (3, 3)
@@ -182,7 +182,7 @@ def test_dropout_acts_in_training_only(stack, redraw):
 
 def test_initialising_draws_from_the_generator_alone():
     def drawn(seed: int) -> dict[str, torch.Tensor]:
-        model = Classifier(SMALL, spec.Head(norm=spec.Norm()))
+        model = HeadedEncoder(SMALL, spec.Head(norm=spec.Norm()))
         initialise(model, torch.Generator().manual_seed(seed), std=0.3)
         return model.state_dict()
 

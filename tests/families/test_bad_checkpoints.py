@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from headwise.errors import InputError
 from headwise.families import FAMILIES
-from headwise.families.checkpoint import read_classifier
+from headwise.families.checkpoint import read_model
 
 WEIGHTS, CONFIG, INDEX = "model.safetensors", "config.json", "model.safetensors.index.json"
 Damage = Callable[[Path], object]
@@ -73,7 +73,7 @@ BAD: dict[str, tuple[Damage, list[str]]] = {
     ),
     "a weight is surplus": (
         weights(lambda tensors: tensors.update({"bert.extra.weight": torch.ones(2)})),
-        ["surplus weight bert.extra.weight", "no classifier of this family"],
+        ["surplus weight bert.extra.weight", "no model of this family"],
     ),
     "a layer is surplus": (config(num_hidden_layers=3), ["surplus weight bert.encoder.layer.3."]),
     "a layer is missing": (config(num_hidden_layers=5), ["bert.encoder.layer.4.", "is missing (16 in all)"]),
@@ -136,11 +136,11 @@ def sound(tiny, tmp_path_factory) -> Path:
 @pytest.mark.parametrize(("damage", "told"), BAD.values(), ids=BAD)
 def test_a_bad_directory_is_refused_in_one_line_and_left_as_it_is(damage, told, sound, tmp_path):
     directory = shutil.copytree(sound, tmp_path / "model")
-    read_classifier(directory)
+    read_model(directory)
     damage(directory)
     before = {path.name: path.read_bytes() for path in directory.iterdir()}
     with pytest.raises(InputError) as refusal:
-        read_classifier(directory)
+        read_model(directory)
     message = str(refusal.value)
     assert "\n" not in message and message.startswith(str(directory))
     assert [part for part in told if part not in message] == [], message
@@ -152,20 +152,20 @@ def test_a_broken_encoder_is_refused_though_the_head_may_be_new(part, sound, tmp
     directory = shutil.copytree(sound, tmp_path / "model")
     weights(lambda tensors: tensors.pop(f"bert.{part}"))(directory)
     with pytest.raises(InputError, match=f"weight bert.{part} is missing"):
-        read_classifier(directory, 2)
+        read_model(directory, 2)
 
 
 def test_the_head_that_is_there_must_fit_even_where_another_may_be_drawn(sound, tmp_path):
     directory = shutil.copytree(sound, tmp_path / "model")
     weights(lambda tensors: tensors.update({"bert.pooler.dense.weight": torch.ones(31, 32)}))(directory)
     with pytest.raises(InputError, match=r"bert\.pooler\.dense\.weight has shape \[31, 32\]"):
-        read_classifier(directory, 2)
+        read_model(directory, 2)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "nowhere"])
 def test_something_that_is_no_directory_is_refused(name, sound):
     with pytest.raises(InputError, match=f"{name}: no config.json, so not a Hugging Face model directory"):
-        read_classifier(sound / name)
+        read_model(sound / name)
 
 
 def test_a_modernbert_stretched_by_yarn_is_refused(tiny, tmp_path):
@@ -173,4 +173,4 @@ def test_a_modernbert_stretched_by_yarn_is_refused(tiny, tmp_path):
     stretched = {"full_attention": {"rope_type": "yarn", "rope_theta": 10_000.0, "factor": 2.0}}
     config(rope_parameters=stretched)(tmp_path)
     with pytest.raises(InputError, match="rope_type is 'yarn', supported is 'default'"):
-        read_classifier(tmp_path)
+        read_model(tmp_path)

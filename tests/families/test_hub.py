@@ -8,7 +8,7 @@ import pytest
 
 from headwise.errors import InputError
 from headwise.families import hub
-from headwise.families.checkpoint import read_classifier
+from headwise.families.checkpoint import read_model
 
 
 def test_a_folder_is_itself(tmp_path):
@@ -17,7 +17,7 @@ def test_a_folder_is_itself(tmp_path):
 
 @pytest.mark.skipif(find_spec(hub.STARTER_PACKAGE) is None, reason="the starter model's package is not installed")
 def test_the_starter_model_needs_no_network():
-    model = read_classifier(hub.locate("minilm"), 2).model
+    model = read_model(hub.locate("minilm"), 2).model
     assert (model.encoder.spec.d_model, len(model.encoder.blocks)) == (384, 6)
 
 

@@ -12,7 +12,7 @@ import torch
 
 from headwise.core import spec
 from headwise.families import FAMILIES
-from headwise.families.checkpoint import read_classifier
+from headwise.families.checkpoint import read_model
 from headwise.families.family import Family
 
 Mutation = Callable[[Family], Family]
@@ -38,7 +38,12 @@ def stack(change: Callable[[spec.Stack], spec.Stack]) -> Mutation:
 
 
 def head(**changes: Any) -> Mutation:
-    return lambda family: replace(family, classifier=lambda *rest: replace(family.classifier(*rest), **changes))
+    def changed(family):
+        head = family.heads["ForSequenceClassification"]
+        wrong = replace(head, spec=lambda *rest: replace(head.spec(*rest), **changes))
+        return replace(family, heads={"ForSequenceClassification": wrong})
+
+    return changed
 
 
 def embeddings(change: Callable[[spec.Embeddings], spec.Embeddings]) -> Mutation:
@@ -126,6 +131,6 @@ def peer(tiny, ragged, tmp_path_factory):
 @pytest.mark.parametrize(("name", "mutation"), MUTANTS.values(), ids=MUTANTS)
 def test_a_wrong_family_fails_parity(name, mutation, peer, difference, monkeypatch):
     directory, ids, wanted, kind = peer(name)
-    assert difference(read_classifier(directory).model.eval()(ids), wanted) < 1e-5
+    assert difference(read_model(directory).model.eval()(ids), wanted) < 1e-5
     monkeypatch.setitem(FAMILIES, kind, mutation(FAMILIES[kind]))
-    assert difference(read_classifier(directory).model.eval()(ids), wanted) > 1e-5
+    assert difference(read_model(directory).model.eval()(ids), wanted) > 1e-5

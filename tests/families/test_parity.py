@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 
 from headwise.core.attention import Watch
 from headwise.families import FAMILIES
-from headwise.families.checkpoint import family_of, read_classifier, read_config, weight_names, write_classifier
+from headwise.families.checkpoint import family_of, read_config, read_model, weight_names, write_model
 
 THETAS = {"full_attention": 500.0, "sliding_attention": 20.0}
 PEERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -85,7 +85,7 @@ def test_all_supported_model_types_are_compared():
 
 @torch.no_grad()
 def test_logits_and_hidden_states_are_theirs(peer, difference):
-    model = read_classifier(peer.directory).model.eval()
+    model = read_model(peer.directory).model.eval()
     theirs = peer.model.base_model(**peer.padded).last_hidden_state
     assert difference(model.encoder(peer.ids).data, packed(theirs, peer.ids)) < 1e-5
     assert difference(model(peer.ids), peer.model(**peer.padded).logits) < 1e-5
@@ -93,7 +93,7 @@ def test_logits_and_hidden_states_are_theirs(peer, difference):
 
 def test_gradients_in_train_mode_without_dropout_are_theirs(peer, difference):
     theirs = AutoModelForSequenceClassification.from_pretrained(peer.directory, **silent(peer.model)).double().train()
-    ours = read_classifier(peer.directory, dropout=0.0).model.double().train()
+    ours = read_model(peer.directory, dropout=0.0).model.double().train()
     towards = torch.linspace(-1, 2, 15).double().view(5, 3)
     for logits in (ours(peer.ids), theirs(**peer.padded).logits):
         ((logits - towards) ** 2).sum().backward()
@@ -108,7 +108,7 @@ def test_gradients_in_train_mode_without_dropout_are_theirs(peer, difference):
 def test_watched_attention_is_theirs_and_changes_nothing(peer, difference):
     slow = AutoModel.from_pretrained(peer.directory, attn_implementation="eager")
     theirs = slow(**peer.padded, output_attentions=True).attentions  # layers of [b h t t]
-    model, watch, some = read_classifier(peer.directory).model.eval(), Watch(), Watch(layers=[1], heads=[3, 0])
+    model, watch, some = read_model(peer.directory).model.eval(), Watch(), Watch(layers=[1], heads=[3, 0])
     assert torch.equal(model(peer.ids, watch=watch), model(peer.ids, watch=some))
     assert list(watch.attention) == list(range(len(theirs)))
     assert list(some.attention) == [1]
@@ -121,8 +121,8 @@ def test_watched_attention_is_theirs_and_changes_nothing(peer, difference):
 
 @torch.no_grad()
 def test_what_we_write_is_theirs_again(peer, tmp_path):
-    checkpoint = read_classifier(peer.directory)
-    write_classifier(tmp_path, checkpoint, ["bad", "fair", "good"], "single_label_classification")
+    checkpoint = read_model(peer.directory)
+    write_model(tmp_path, checkpoint, ["bad", "fair", "good"], "single_label_classification")
     again = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
     state, back = peer.model.state_dict(), again.state_dict()
     assert state.keys() == back.keys()
@@ -130,7 +130,7 @@ def test_what_we_write_is_theirs_again(peer, tmp_path):
     assert torch.equal(again(**peer.padded).logits, peer.model(**peer.padded).logits)
     assert again.config.id2label == {0: "bad", 1: "fair", 2: "good"}
     assert again.config.problem_type == "single_label_classification"
-    assert read_classifier(tmp_path).labels == ("bad", "fair", "good")
+    assert read_model(tmp_path).labels == ("bad", "fair", "good")
 
 
 @torch.no_grad()
@@ -140,7 +140,7 @@ def test_token_types_count_where_given(name, tiny, ragged, difference, tmp_path)
     theirs.save_pretrained(tmp_path)
     types = [(torch.arange(length) >= length // 2).long() for length in ids.lengths.each]
     padded["token_type_ids"] = torch.nn.utils.rnn.pad_sequence(types, batch_first=True)
-    model, wanted = read_classifier(tmp_path).model.eval(), theirs(**padded).logits
+    model, wanted = read_model(tmp_path).model.eval(), theirs(**padded).logits
     assert difference(model(ids, types=torch.cat(types)), wanted) < 1e-5
     assert difference(model(ids), wanted) > 1e-3
 
@@ -151,11 +151,11 @@ def test_dropout_of_the_config_works_and_ours_replaces_all_of_it(name, tiny, rag
     tiny(name).save_pretrained(tmp_path)
     torch.manual_seed(0)
     ids, _ = ragged()
-    own, none = read_classifier(tmp_path).model, read_classifier(tmp_path, dropout=0.0).model
+    own, none = read_model(tmp_path).model, read_model(tmp_path, dropout=0.0).model
     calm = own.eval()(ids)
     assert not torch.allclose(own.train()(ids), calm, atol=1e-3)
     assert torch.equal(none.train()(ids), calm)
-    all_but_nothing = read_classifier(tmp_path, dropout=1 - 1e-6).model.train()
+    all_but_nothing = read_model(tmp_path, dropout=1 - 1e-6).model.train()
     assert torch.equal(all_but_nothing(ids), all_but_nothing.head.out.bias.expand(5, 3))
 
 
@@ -169,7 +169,7 @@ def test_modernbert_is_read_in_its_older_spelling_too(tiny, ragged, difference, 
     del older["layer_types"], older["rope_parameters"]
     older |= {"global_attn_every_n_layers": 2, "global_rope_theta": 500.0, "local_rope_theta": 20.0}
     (tmp_path / "config.json").write_text(json.dumps(older))
-    assert difference(read_classifier(tmp_path).model.eval()(ids), theirs(**padded).logits) < 1e-5
+    assert difference(read_model(tmp_path).model.eval()(ids), theirs(**padded).logits) < 1e-5
 
 
 @torch.no_grad()
@@ -185,4 +185,4 @@ def test_what_a_config_leaves_out_is_what_transformers_fills_in(name, tiny, ragg
     (tmp_path / "config.json").write_text(json.dumps(short))
     theirs = AutoModelForSequenceClassification.from_pretrained(tmp_path, pad_token_id=1).eval()
     ids, padded = ragged(pad=1)
-    assert difference(read_classifier(tmp_path).model.eval()(ids), theirs(**padded).logits) < 1e-5
+    assert difference(read_model(tmp_path).model.eval()(ids), theirs(**padded).logits) < 1e-5

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification
 
-from headwise.families.checkpoint import encoder_of, read_classifier, read_config, write_classifier
+from headwise.families.checkpoint import encoder_of, read_config, read_model, write_model
 
 HEAD, OUT = "head.dense, head.out", "head.out"
 PRETRAINED: dict[str, tuple[str, str, str, str | None]] = {  # name, head, what is drawn anew, what is left out
@@ -56,26 +56,26 @@ def rewrite(directory: Path, change) -> None:
 def test_a_pretrained_encoder_gets_a_head_and_says_so(name, head, fresh, left_out, tiny, ragged, difference, tmp_path):
     theirs = tiny(name, head)
     theirs.save_pretrained(tmp_path)
-    checkpoint, (ids, padded) = read_classifier(tmp_path, 5, seed=7), ragged(pad=theirs.config.pad_token_id)
+    checkpoint, (ids, padded) = read_model(tmp_path, 5, seed=7), ragged(pad=theirs.config.pad_token_id)
     wanted = theirs.base_model(**padded).last_hidden_state
     hidden = checkpoint.model.eval().encoder(ids)
     assert all(difference(ours, row[: len(ours)]) < 1e-5 for ours, row in zip(hidden.unpack(), wanted, strict=True))
     assert checkpoint.notes == (
         f"drawn anew from seed 7 (absent, or made for other labels): {fresh}",
-        *([f"in the checkpoint, not needed for classification: {left_out}"] if left_out else []),
+        *([f"in the checkpoint, not needed for this task: {left_out}"] if left_out else []),
     )
     logits = checkpoint.model(ids)
     assert logits.shape == (5, 5) and logits.isfinite().all()
     assert torch.equal(encoder_of(tmp_path).eval()(ids).data, hidden.data)
     # What was drawn is written, and transformers then has the whole classifier.
-    write_classifier(tmp_path, checkpoint, "abcde", "single_label_classification")
+    write_model(tmp_path, checkpoint, "abcde", "single_label_classification")
     again = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
     assert difference(logits, again(**padded).logits) < 1e-5
 
 
 def test_a_new_head_is_small_its_biases_0_and_its_norm_1(tiny, tmp_path):
     tiny("ModernBert", "Model", norm_bias=True, classifier_bias=True, initializer_range=0.01).save_pretrained(tmp_path)
-    head = read_classifier(tmp_path, 200).model.head
+    head = read_model(tmp_path, 200).model.head
     assert head.out.weight.std().item() == pytest.approx(0.01, rel=0.1)
     assert head.dense.weight.std().item() == pytest.approx(0.01, rel=0.1)
     assert not head.out.bias.any() and not head.dense.bias.any() and not head.norm.bias.any()
@@ -84,7 +84,7 @@ def test_a_new_head_is_small_its_biases_0_and_its_norm_1(tiny, tmp_path):
 
 def test_the_last_layer_stays_where_its_size_fits_and_is_drawn_anew_where_not(bert):
     model, directory = bert
-    same, other = read_classifier(directory, 3), read_classifier(directory, 4)
+    same, other = read_model(directory, 3), read_model(directory, 4)
     assert same.notes == ()
     assert torch.equal(same.model.head.out.weight, model.classifier.weight)
     assert other.notes == ("drawn anew from seed 0 (absent, or made for other labels): head.out",)
@@ -98,7 +98,7 @@ def test_what_is_drawn_depends_on_the_seed_alone(bert):
     for noise, seed in ((1, 5), (2, 5), (2, 6)):
         torch.manual_seed(noise)
         before = torch.get_rng_state()
-        drawn.append(read_classifier(directory, 4, seed=seed).model.head.out.weight)
+        drawn.append(read_model(directory, 4, seed=seed).model.head.out.weight)
         assert torch.equal(torch.get_rng_state(), before)  # nobody else's random numbers change
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[1], drawn[2])
@@ -110,11 +110,11 @@ def test_weights_of_any_precision_are_read_as_float32(dtype, bert, ragged, diffe
     model, directory = bert
     rewrite(directory, lambda name, tensor: (name, tensor.to(dtype)))
     model = model.to(dtype).float()
-    checkpoint, (ids, padded) = read_classifier(directory), ragged()
+    checkpoint, (ids, padded) = read_model(directory), ragged()
     assert {weight.dtype for weight in checkpoint.model.state_dict().values()} == {torch.float32}
     wanted = model(**padded).logits
     assert difference(checkpoint.model.eval()(ids), wanted) < 1e-5
-    write_classifier(tmp_path, checkpoint, "abc", "multi_label_classification")
+    write_model(tmp_path, checkpoint, "abc", "multi_label_classification")
     again = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
     assert again.dtype == torch.float32
     assert torch.equal(again(**padded).logits, wanted)
@@ -133,7 +133,7 @@ def test_names_of_early_checkpoints_are_known(bert, ragged, difference):
     rewrite(directory, older)
     file = directory / "model.safetensors"
     save_file(load_file(file) | {"bert.embeddings.position_ids": torch.arange(48)[None]}, file, {"format": "pt"})
-    checkpoint, (ids, padded) = read_classifier(directory), ragged()
+    checkpoint, (ids, padded) = read_model(directory), ragged()
     assert checkpoint.notes == ()
     assert difference(checkpoint.model.eval()(ids), model(**padded).logits) < 1e-5
 
@@ -144,22 +144,22 @@ def test_shards_are_read_and_written(name, tiny, ragged, difference, tmp_path):
     theirs, (ids, padded) = tiny(name), ragged()
     theirs.save_pretrained(tmp_path / "theirs", max_shard_size="20KB")
     (tmp_path / "ours").mkdir()
-    checkpoint = read_classifier(tmp_path / "theirs")
-    write_classifier(tmp_path / "ours", checkpoint, "abc", "single_label_classification", max_shard_size="20KB")
+    checkpoint = read_model(tmp_path / "theirs")
+    write_model(tmp_path / "ours", checkpoint, "abc", "single_label_classification", max_shard_size="20KB")
     for directory in (tmp_path / "theirs", tmp_path / "ours"):
         assert len([*directory.glob("model-*-of-*.safetensors")]) > 2
         assert not (directory / "model.safetensors").exists()
     assert difference(checkpoint.model.eval()(ids), theirs(**padded).logits) < 1e-5
     again = AutoModelForSequenceClassification.from_pretrained(tmp_path / "ours").eval()
     assert torch.equal(again(**padded).logits, theirs(**padded).logits)
-    assert torch.equal(read_classifier(tmp_path / "ours").model.eval()(ids), checkpoint.model(ids))
+    assert torch.equal(read_model(tmp_path / "ours").model.eval()(ids), checkpoint.model(ids))
 
 
 def test_the_config_we_write_is_the_one_we_read_but_for_labels_and_kind(bert, tmp_path):
     _, directory = bert
     before = read_config(directory) | {"torch_dtype": "float16", "num_labels": 3, "a_field_of_theirs": [1, None]}
     (directory / "config.json").write_text(json.dumps(before))
-    written = write_classifier(tmp_path, read_classifier(directory), ["非", "ja", "no"], "multi_label_classification")
+    written = write_model(tmp_path, read_model(directory), ["非", "ja", "no"], "multi_label_classification")
     assert written == read_config(tmp_path)
     assert "非" in (tmp_path / "config.json").read_text(encoding="utf-8")
     changed = {key for key in before.keys() | written.keys() if before.get(key) != written.get(key)}
@@ -170,6 +170,6 @@ def test_the_config_we_write_is_the_one_we_read_but_for_labels_and_kind(bert, tm
 def test_a_checkpoint_says_its_labels_in_order_and_its_longest_sequence(tiny, tmp_path):
     names = {number: f"class {number}" for number in range(12)}  # as words, "10" comes before "2"
     tiny("Roberta", num_labels=12, id2label=names).save_pretrained(tmp_path)
-    checkpoint = read_classifier(tmp_path)
+    checkpoint = read_model(tmp_path)
     assert checkpoint.labels == tuple(names.values())
     assert checkpoint.max_length == 46  # 48 places, of which RoBERTa leaves the first two empty

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from headwise.core import spec
-from headwise.core.transformer import Classifier, initialise
+from headwise.core.transformer import HeadedEncoder, initialise
 from headwise.insight.ablation import Judge, as_figure, as_text, head_importance, pruning_curve
 from headwise.reading.batches import Examples
 from headwise.reading.text import Tokens
@@ -37,7 +37,7 @@ def planted(examples):
     attention = spec.Attention(n_heads=4, n_kv_heads=4, d_head=8)
     block = spec.Block(attention, feed_forward=spec.FeedForward(32, "gelu"), norm=spec.Norm())
     embeddings = spec.Embeddings(50, 32, 1.0, "learned", 16)
-    model = Classifier(spec.Stack(32, embeddings, (block,) * 3), spec.Head(3))
+    model = HeadedEncoder(spec.Stack(32, embeddings, (block,) * 3), spec.Head(3))
     initialise(model, torch.Generator().manual_seed(0), 0.5)
     with torch.no_grad():
         for layer, part in enumerate(model.encoder.blocks):

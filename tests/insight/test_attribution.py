@@ -11,8 +11,8 @@ from scipy.stats import spearmanr
 from torch import nn
 
 from headwise.core.packed import Lengths, Packed
-from headwise.core.transformer import Classifier, initialise
-from headwise.families.checkpoint import read_classifier
+from headwise.core.transformer import HeadedEncoder, initialise
+from headwise.families.checkpoint import read_model
 from headwise.insight.attribution import METHODS, attribution, baseline, embedded, read_at
 from headwise.insight.question import Odds, Pieces, Question, Word, logits_keeping
 
@@ -33,7 +33,7 @@ def family(tiny, tmp_path_factory):
     def family(name, **changes):
         theirs, place = tiny(name, **FAMILIES[name] | changes), tmp_path_factory.mktemp(name)
         theirs.save_pretrained(place)
-        return theirs.eval(), read_classifier(place).model.eval()
+        return theirs.eval(), read_model(place).model.eval()
 
     return family
 
@@ -295,7 +295,7 @@ class Cosine(nn.Module):
 def asking(family):
     """A classifier's encoder with another head, and another way to read if asked for."""
 
-    def asking(head, wrap=lambda encoder: encoder) -> Classifier:
+    def asking(head, wrap=lambda encoder: encoder) -> HeadedEncoder:
         _, model = family("Bert")
         model.encoder, model.head = wrap(model.encoder), head
         return model

@@ -13,7 +13,7 @@ from torch import nn
 
 from headwise.core.packed import Packed
 from headwise.errors import InputError
-from headwise.families.checkpoint import read_classifier
+from headwise.families.checkpoint import read_model
 from headwise.insight.attribution import METHODS, attribution
 from headwise.insight.explain import explain
 from headwise.insight.question import Odds
@@ -29,7 +29,7 @@ def model(directory_of) -> Model:
     torch.manual_seed(0)
     place = directory_of("bert")
     task = TextClassification(("bad", "fair", "good"))
-    return Model(task, read_classifier(place, 3), TextTokenizer.read(place, 40))
+    return Model(task, read_model(place, 3), TextTokenizer.read(place, 40))
 
 
 def test_what_an_explanation_holds(model):
@@ -123,7 +123,7 @@ def test_auto_finds_the_planted_word(directory_of):
     torch.manual_seed(0)
     place, draw = directory_of("bert"), np.random.default_rng(0)
     tokenizer = TextTokenizer.read(place, 64)
-    model, task = read_classifier(place, 2, dropout=0.0).model, TextClassification(("other", "funny"))
+    model, task = read_model(place, 2, dropout=0.0).model, TextClassification(("other", "funny"))
     usual = [
         "a",
         "fine",
@@ -176,7 +176,7 @@ def run(directory_of, tmp_path_factory):
     place = directory_of("bert")
     task = TextClassification(("bad", "good"))
     where = tmp_path_factory.mktemp("explain") / "run"
-    Model(task, read_classifier(place, 2), TextTokenizer.read(place, 40)).save(where)
+    Model(task, read_model(place, 2), TextTokenizer.read(place, 40)).save(where)
     return where
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from headwise.core import spec
-from headwise.core.transformer import Classifier, initialise
+from headwise.core.transformer import HeadedEncoder, initialise
 from headwise.insight.explanation import Attribution
 from headwise.insight.faithfulness import Perturbed, chosen, gain, keeping_first, receipt
 from headwise.insight.question import Pieces, Question, Word, logits_keeping
@@ -54,7 +54,7 @@ def drawn_encoder(seed):
     attention = spec.Attention(n_heads=4, n_kv_heads=4, d_head=D // 4)
     block = spec.Block(attention, feed_forward=spec.FeedForward(32, "gelu"))
     embeddings = spec.Embeddings(60, D, 1.0, "learned", 64, norm=spec.Norm())
-    model = Classifier(spec.Stack(D, embeddings, (block, block)), spec.Head())
+    model = HeadedEncoder(spec.Stack(D, embeddings, (block, block)), spec.Head())
     initialise(model, torch.Generator().manual_seed(seed))
     return model.eval()
 

@@ -14,7 +14,7 @@ from transformers import AutoModel
 from headwise.core import kernels, spec
 from headwise.core.attention import Attention, Watch
 from headwise.core.packed import Packed
-from headwise.families.checkpoint import read_classifier
+from headwise.families.checkpoint import read_model
 from headwise.insight.watching import layer_by_layer, watching
 
 FAMILIES = {
@@ -46,7 +46,7 @@ def case(request, tiny, spelled, tmp_path_factory) -> Case:
     slow = AutoModel.from_pretrained(place, attn_implementation="eager").eval()
     with torch.no_grad():
         theirs = slow(input_ids=ids[None], output_attentions=True).attentions
-    model = read_classifier(place).model.eval()
+    model = read_model(place).model.eval()
     windows = [block.attention.window for block in model.encoder.spec.blocks]
     near = [LENGTH if window is None else window for window in windows]
     return Case(model, spelled(ids), [layer[0].numpy() for layer in theirs], near)

@@ -11,7 +11,7 @@ import torch
 
 import headwise
 from headwise import finetune
-from headwise.families.checkpoint import read_classifier
+from headwise.families.checkpoint import read_model
 from headwise.reading import batches
 from headwise.reading.batches import Examples
 from headwise.reading.text import TextTokenizer
@@ -39,7 +39,7 @@ def begin(directory_of):
     """A state before its first step."""
 
     def begin(recipe):
-        model = read_classifier(directory_of("bert"), 2, dropout=recipe.dropout, seed=recipe.seed).model
+        model = read_model(directory_of("bert"), 2, dropout=recipe.dropout, seed=recipe.seed).model
         return State(model, optimizer(model, recipe))
 
     return begin

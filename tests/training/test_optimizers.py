@@ -8,14 +8,14 @@ import pytest
 import torch
 import transformers
 
-from headwise.families.checkpoint import read_classifier
+from headwise.families.checkpoint import read_model
 from headwise.training.optimizers import depth, groups, learning_rate, optimizer, set_learning_rate
 from headwise.training.recipe import Recipe
 
 
 @pytest.fixture
 def model(directory_of):
-    return read_classifier(directory_of("bert"), 2).model
+    return read_model(directory_of("bert"), 2).model
 
 
 def gradients(model, step):

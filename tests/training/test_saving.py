@@ -16,7 +16,7 @@ import torch
 
 import headwise
 from headwise.errors import InputError
-from headwise.families.checkpoint import read_classifier
+from headwise.families.checkpoint import read_model
 from headwise.training import saving
 from headwise.training.loop import State
 from headwise.training.optimizers import optimizer
@@ -192,7 +192,7 @@ def test_a_mistake_in_the_command_costs_no_checkpoint(job, killed, command):
 @pytest.fixture
 def state(directory_of):
     recipe = Recipe()
-    model = read_classifier(directory_of("bert"), 2, seed=1).model
+    model = read_model(directory_of("bert"), 2, seed=1).model
     state = State(model, optimizer(model, recipe), step=3, losses=[0.1 + 0.2, 1 / 3], history=[{"step": 2}])
     for parameter in model.parameters():
         parameter.grad = torch.full_like(parameter, 0.1)
@@ -206,7 +206,7 @@ def test_a_checkpoint_holds_every_bit_of_the_state(state, directory_of, tmp_path
     state.best_step = 2
     state.best["head.out.bias"] += 1
     place = save_checkpoint(tmp_path, state, {"recipe": asdict(Recipe())})
-    model = read_classifier(directory_of("bert"), 2).model
+    model = read_model(directory_of("bert"), 2).model
     again = State(model, optimizer(model, Recipe()))
     found, manifest = newest_checkpoint(tmp_path)
     assert found == place and manifest["made_for"]["recipe"]["epochs"] == 3.0
@@ -289,7 +289,7 @@ def test_a_disk_that_is_really_full(state, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("module", "name"), [("headwise.training.saving", "save_file"), ("headwise.model", "write_classifier")]
+    ("module", "name"), [("headwise.training.saving", "save_file"), ("headwise.model", "write_model")]
 )
 def test_a_disk_that_fills_up_in_a_run_is_said_in_one_line(module, name, job, command, tmp_path, monkeypatch):
     def full(*_):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from headwise.families.checkpoint import read_classifier
+from headwise.families.checkpoint import read_model
 from headwise.reading.batches import Examples
 from headwise.reading.text import TextTokenizer
 from headwise.tasks.text_classification import TextClassification
@@ -26,7 +26,7 @@ def parts(directory_of, films):
     targets = np.array([TASK.labels.index(label) for _, label in films])
     train = Examples(tokenizer.encode([text for text, _ in films[:5]]), targets[:5])
     valid = Examples(tokenizer.encode([text for text, _ in films[3:]]), targets[3:])
-    return train, valid, read_classifier(directory_of("bert"), 2, dropout=0.1).model
+    return train, valid, read_model(directory_of("bert"), 2, dropout=0.1).model
 
 
 def run(model, train, valid):
@@ -38,7 +38,7 @@ def run(model, train, valid):
 def test_the_same_model_comes_out(parts, directory_of):
     train, valid, model = parts
     before = model.encoder.embeddings.tokens.weight.detach().clone()
-    whole = read_classifier(directory_of("bert"), 2, dropout=0.1).model
+    whole = read_model(directory_of("bert"), 2, dropout=0.1).model
     plain = run(whole, train, valid)
     with vocabulary_in_use(model, train, valid) as (some, others):
         assert len(model.encoder.embeddings.tokens.weight) < len(before) / 2

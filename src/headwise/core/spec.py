@@ -112,11 +112,12 @@ class Stack:
 
 @dataclass(frozen=True)
 class Head:
-    """From the positions of a sequence to one number per class, as a family's own checkpoints do it."""
+    """From the positions of a sequence to its answer, as a family's own checkpoints do it."""
 
-    n_labels: int = 2
-    pool: Literal["first", "mean"] = "first"
-    dense_bias: bool = True  # of the layer d_model -> d_model before the last one
+    n_labels: int | None = 2  # numbers per sequence, or per position; None: what is pooled is the answer
+    pool: Literal["first", "mean"] | None = "first"  # None: every position has an answer of its own
+    dense: bool = True  # a layer d_model -> d_model before the last one, with activation and norm
+    dense_bias: bool = True
     activation: Activation = "tanh"
     norm: Norm | None = None
     dropout_before: float = 0.0

@@ -203,27 +203,34 @@ class EncoderDecoder(nn.Module):
         return self.decoder(target, self.encoder(source), watch)
 
 
+POOLS: dict[str | None, Callable[[Packed], Tensor]] = {
+    "first": Packed.firsts,
+    "mean": Packed.means,
+    None: lambda x: x.data,
+}
+
+
 class Head(nn.Module):
-    """From the positions of a sequence to one number per class: pool, a dense layer, a linear one."""
+    """From the positions of a sequence to its numbers, or to numbers of each position: pool, a dense layer, a linear."""
 
     def __init__(self, this: spec.Head, d_model: int):
         super().__init__()
-        self.pool = {"first": Packed.firsts, "mean": Packed.means}[this.pool]
-        self.activation = ACTIVATIONS[this.activation]
+        self.spec = this
         self.dropout_before = nn.Dropout(this.dropout_before)
-        self.dense = nn.Linear(d_model, d_model, this.dense_bias)
+        self.dense = nn.Linear(d_model, d_model, this.dense_bias) if this.dense else nn.Identity()
+        self.activation = ACTIVATIONS[this.activation] if this.dense else nn.Identity()
         self.norm = norm(this.norm, d_model)
         self.dropout = nn.Dropout(this.dropout)
-        self.out = nn.Linear(d_model, this.n_labels)
+        self.out = nn.Identity() if this.n_labels is None else nn.Linear(d_model, this.n_labels)
 
     def forward(self, x: Packed) -> Tensor:
-        """[n d] -> [b d] -> [b n_labels]"""
-        pooled = self.dropout_before(self.pool(x))
+        """[n d] -> [b d] -> [b n_labels], or [n n_labels] where nothing is pooled"""
+        pooled = self.dropout_before(POOLS[self.spec.pool](x))
         return self.out(self.dropout(self.norm(self.activation(self.dense(pooled)))))
 
 
-class Classifier(nn.Module):
-    """An encoder and a head: a sequence in, one number per class out."""
+class HeadedEncoder(nn.Module):
+    """An encoder and a head: a sequence in, its numbers out."""
 
     def __init__(self, encoder: spec.Stack, head: spec.Head):
         super().__init__()
@@ -233,7 +240,7 @@ class Classifier(nn.Module):
     def forward(
         self, ids: Packed, types: Tensor | None = None, watch: Watch | None = None, vectors: Tensor | None = None
     ) -> Tensor:
-        """ids [n], types [n], vectors [n d] in place of the tokens' own -> logits [b n_labels]"""
+        """ids [n], types [n], vectors [n d] in place of the tokens' own -> outputs [b n_labels] or [n n_labels]"""
         return self.head(self.encoder(ids, types, watch, vectors))
 
 

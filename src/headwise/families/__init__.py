@@ -6,7 +6,5 @@ from headwise.families import bert, distilbert, electra, modernbert, roberta
 from headwise.families.family import Family
 
 FAMILIES: dict[str, Family] = {
-    name: module.FAMILY
-    for module in (bert, roberta, distilbert, electra, modernbert)
-    for name in module.FAMILY.architectures
+    name: module.FAMILY for module in (bert, roberta, distilbert, electra, modernbert) for name in module.FAMILY.classes
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headwise.core import spec
-from headwise.families.family import Config, Family, activation
+from headwise.families.family import POOLED, Config, Family, Head, activation, each_position
 
 ENCODER: dict[str, str | tuple[str, ...]] = {
     "embeddings.word_embeddings": "embeddings.tokens",
@@ -66,11 +66,15 @@ def classifier(config: Config, n_labels: int) -> spec.Head:
 
 
 FAMILY = Family(
-    architectures={"bert": "BertForSequenceClassification"},
+    classes={"bert": "Bert"},
     prefix="bert.",
     encoder=ENCODER,
-    head={"bert.pooler.dense": "dense", "classifier": "out"},
+    heads={
+        "ForSequenceClassification": Head({"bert.pooler.dense": "dense", "classifier": "out"}, classifier),
+        "ForTokenClassification": each_position("classifier", classifier_dropout),
+        "ForQuestionAnswering": each_position("qa_outputs"),
+        "Model": POOLED,
+    },
     dropped=("bert.embeddings.position_ids", "cls."),
     stack=stack,
-    classifier=classifier,
 )

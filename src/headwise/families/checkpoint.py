@@ -16,12 +16,13 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from headwise.core import spec
-from headwise.core.transformer import Classifier, Encoder, initialise
+from headwise.core.transformer import Encoder, HeadedEncoder, initialise
 from headwise.errors import InputError, excerpt
 from headwise.families import FAMILIES
-from headwise.families.family import Family
+from headwise.families.family import Family, Purpose
 
 ONE_FILE, INDEX = "model.safetensors", "model.safetensors.index.json"
+LEAVES = (".weight", ".bias")
 OUT = ("head.out.weight", "head.out.bias")
 
 
@@ -29,8 +30,9 @@ OUT = ("head.out.weight", "head.out.bias")
 class Checkpoint:
     """A model read from a directory, with the configuration it was built from and what there is to say about it."""
 
-    model: Classifier
+    model: HeadedEncoder
     config: Mapping[str, Any]
+    purpose: Purpose = "ForSequenceClassification"
     notes: tuple[str, ...] = ()
 
     @property
@@ -52,9 +54,19 @@ class Checkpoint:
 def labels_of(config: Mapping[str, Any]) -> tuple[str, ...]:
     """The names in a config's id2label, in order; empty where it has none."""
     names = config.get("id2label") or {}
-    if not names and any(name.endswith("ForSequenceClassification") for name in config.get("architectures") or ()):
+    if not names and (purpose_of(config) or "").endswith("Classification"):
         return ("LABEL_0", "LABEL_1")  # transformers leaves its default out
     return tuple(str(names[key]) for key in sorted(names, key=int))
+
+
+def purpose_of(config: Mapping[str, Any]) -> Purpose | None:
+    """What the head of a checkpoint is for; None where it is none of ours."""
+    purposes: tuple[Purpose, ...] = get_args(Purpose)
+    for name in config.get("architectures") or ():
+        for purpose in purposes:
+            if str(name).endswith(purpose):
+                return purpose
+    return None
 
 
 def read_config(directory: Path) -> dict[str, Any]:
@@ -93,12 +105,18 @@ def supported() -> str:
     return f"{', '.join(most)} and {last}"
 
 
-def read_classifier(
-    directory: Path, n_labels: int | None = None, *, redraw: bool = False, dropout: float | None = None, seed: int = 0
+def read_model(
+    directory: Path,
+    n_labels: int | None = None,
+    purpose: Purpose = "ForSequenceClassification",
+    *,
+    redraw: bool = False,
+    dropout: float | None = None,
+    seed: int = 0,
 ) -> Checkpoint:
-    """An encoder with a classification head from a model directory, all weights in float32.
+    """An encoder with a head for some purpose from a model directory, all weights in float32.
 
-    n_labels None: the directory must hold the whole classifier. Otherwise a last layer of another size, and
+    n_labels None: the directory must hold the whole head. Otherwise a last layer of another size, and
     whatever of the head is not there, is drawn anew from the seed and said in the notes; so is the last layer
     with redraw, for labels that mean something else. dropout replaces the config's own everywhere.
 
@@ -106,13 +124,13 @@ def read_classifier(
     damaged or pickled.
     """
     config = read_config(directory)
-    family, (stack, head) = family_of(config, directory), specs(directory, n_labels)
+    family, (stack, head) = family_of(config, directory), specs(directory, n_labels, purpose)
     if dropout is not None:
         before = dropout if head.dropout_before else 0.0
         stack, head = stack.with_dropout(dropout), replace(head, dropout=dropout, dropout_before=before)
     with torch.device("meta"):
-        model = Classifier(stack, head)
-    names = weight_names(family, model)
+        model = HeadedEncoder(stack, head)
+    names = weight_names(family, model, purpose)
     try:
         model.to_empty(device="cpu")
     except RuntimeError:  # torch's way to say so
@@ -122,7 +140,7 @@ def read_classifier(
     initialise(model.head, torch.Generator().manual_seed(seed), std)
     optional = set() if n_labels is None else {name for name in model.state_dict() if name.startswith("head.")}
     fresh, left_out = fill(model, directory, family, names, optional)
-    if redraw and OUT[0] not in fresh:
+    if redraw and OUT[0] in optional and OUT[0] not in fresh:
         initialise(model.head.out, torch.Generator().manual_seed(seed), std)
         fresh += OUT
     notes = []
@@ -130,16 +148,19 @@ def read_classifier(
         parts = sorted({name.rsplit(".", 1)[0] for name in fresh})
         notes.append(f"drawn anew from seed {seed} (absent, or made for other labels): {', '.join(parts)}")
     if left_out:
-        notes.append(f"in the checkpoint, not needed for classification: {', '.join(sorted(left_out))}")
-    return Checkpoint(model, config, tuple(notes))
+        notes.append(f"in the checkpoint, not needed for this task: {', '.join(sorted(left_out))}")
+    return Checkpoint(model, config, purpose, tuple(notes))
 
 
-def specs(directory: Path, n_labels: int | None = None) -> tuple[spec.Stack, spec.Head]:
+def specs(
+    directory: Path, n_labels: int | None = None, purpose: Purpose = "ForSequenceClassification"
+) -> tuple[spec.Stack, spec.Head]:
     """What config.json describes; the head for its own labels or so many. Raises InputError where it cannot be."""
     config = read_config(directory)
     family = family_of(config, directory)
     try:
-        stack, head = family.stack(config), family.classifier(config, n_labels or len(labels_of(config)) or 2)
+        stack = family.stack(config)
+        head = family.heads[purpose].spec(config, n_labels or len(labels_of(config)) or 2)
         refuse_odd(stack)
         refuse_odd(head)
         if not 0 <= config.get("initializer_range", 0.02) < math.inf:
@@ -171,17 +192,19 @@ def refuse_odd(part: Any) -> None:
                 raise ValueError(f"makes {name} {value:g}, expected less than 1")
 
 
-def weight_names(family: Family, model: nn.Module) -> dict[str, tuple[str, ...]]:
+def weight_names(
+    family: Family, model: nn.Module, purpose: Purpose = "ForSequenceClassification"
+) -> dict[str, tuple[str, ...]]:
     """What each weight is called in a checkpoint with a head -> what it is called here (several: fused, in order)."""
     rows = [(family.prefix + theirs, "encoder.", ours) for theirs, ours in family.encoder.items()]
-    rows += [(theirs, "head.", ours) for theirs, ours in family.head.items()]
+    rows += [(theirs, "head.", ours) for theirs, ours in family.heads[purpose].names.items()]
     state = model.state_dict().keys()
     layers = [str(i) for i in range(len(model.get_submodule("encoder.blocks")._modules))]
     names = {}
     for theirs, place, ours in rows:
         parts = (ours,) if isinstance(ours, str) else ours
         for layer in layers if "{}" in theirs else [""]:
-            for leaf in (".weight", ".bias"):
+            for leaf in LEAVES:
                 found = tuple(place + part.format(layer) + leaf for part in parts)
                 if found[0] in state:
                     names[theirs.format(layer) + leaf] = found
@@ -200,12 +223,13 @@ def fill(
     """
     state = model.state_dict()
     missing, left_out = dict(names), set()
+    others = {theirs + leaf: theirs for head in family.heads.values() for theirs in head.names for leaf in LEAVES}
     with ExitStack() as files:
         stored = open_weights(directory, files)
         bare = not any(name.startswith(family.prefix) for name in stored)
         for stored_name, file in stored.items():
             name = usual_name(stored_name, family.prefix if bare and stored_name not in names else "")
-            dropped = next((part for part in family.dropped if name.startswith(part)), None)
+            dropped = others.get(name) or next((part for part in family.dropped if name.startswith(part)), None)
             if name in names:
                 tensor = file.get_tensor(stored_name)
                 if put(tensor, [state[ours] for ours in names[name]]):
@@ -221,7 +245,7 @@ def fill(
             elif dropped:
                 left_out.add(dropped.rstrip("."))
             else:
-                raise InputError(f"{directory}: surplus weight {stored_name}, which no classifier of this family has")
+                raise InputError(f"{directory}: surplus weight {stored_name}, which no model of this family has")
     absent = [name for name in missing if names[name][0] not in optional]
     if absent:
         raise InputError(f"{directory}: weight {absent[0]} is missing ({len(absent)} in all); fetch the model again")
@@ -279,28 +303,33 @@ def weight_files(directory: Path) -> Iterator[Path]:
         raise InputError(f"{directory}: no {ONE_FILE}; expected a Hugging Face model directory")
 
 
-def write_classifier(
-    directory: Path, checkpoint: Checkpoint, labels: Sequence[str], problem_type: str, max_shard_size: str = "5GB"
+def write_model(
+    directory: Path,
+    checkpoint: Checkpoint,
+    labels: Sequence[str],
+    problem_type: str | None = None,
+    max_shard_size: str = "5GB",
 ) -> dict[str, Any]:
     """Write config.json and the weights so that transformers opens them as its own; returns the config.
 
-    problem_type is transformers' word: single_label_classification, multi_label_classification.
+    problem_type is transformers' word: single_label_classification, multi_label_classification, regression.
     """
     family = family_of(checkpoint.config, directory)
     config = {
         **checkpoint.config,
-        "architectures": [family.architectures[checkpoint.config["model_type"]]],
+        "architectures": [family.classes[checkpoint.config["model_type"]] + checkpoint.purpose],
         "id2label": {str(i): label for i, label in enumerate(labels)},
         "label2id": {label: i for i, label in enumerate(labels)},
         "problem_type": problem_type,
         "dtype": "float32",
     }
-    config.pop("torch_dtype", None)
-    config.pop("num_labels", None)
+    absent = [name for name in ("id2label", "label2id", "problem_type") if not config[name]]
+    for name in ("torch_dtype", "num_labels", *absent):
+        config.pop(name, None)
     state = checkpoint.model.state_dict()
-    theirs = {
-        name: torch.cat([state[part] for part in ours]) for name, ours in weight_names(family, checkpoint.model).items()
-    }
+    names = weight_names(family, checkpoint.model, checkpoint.purpose)
+    bare = family.prefix if checkpoint.purpose == "Model" else ""
+    theirs = {name.removeprefix(bare): torch.cat([state[part] for part in ours]) for name, ours in names.items()}
     (directory / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False), encoding="utf-8")
     save_torch_state_dict(theirs, directory, max_shard_size=max_shard_size)
     return config
@@ -308,4 +337,4 @@ def write_classifier(
 
 def encoder_of(directory: Path) -> Encoder:
     """The encoder alone, with whatever head stands in the directory left unread."""
-    return read_classifier(directory, 2).model.encoder
+    return read_model(directory, 2).model.encoder

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headwise.core import spec
-from headwise.families.family import Config, Family, activation
+from headwise.families.family import POOLED, Config, Family, Head, activation, each_position
 
 
 def stack(config: Config) -> spec.Stack:
@@ -39,7 +39,7 @@ def classifier(config: Config, n_labels: int) -> spec.Head:
 
 
 FAMILY = Family(
-    architectures={"distilbert": "DistilBertForSequenceClassification"},
+    classes={"distilbert": "DistilBert"},
     prefix="distilbert.",
     encoder={
         "embeddings.word_embeddings": "embeddings.tokens",
@@ -54,8 +54,12 @@ FAMILY = Family(
         "transformer.layer.{}.ffn.lin2": "blocks.{}.feed_forward.layer.down",
         "transformer.layer.{}.output_layer_norm": "blocks.{}.feed_forward.after",
     },
-    head={"pre_classifier": "dense", "classifier": "out"},
+    heads={
+        "ForSequenceClassification": Head({"pre_classifier": "dense", "classifier": "out"}, classifier),
+        "ForTokenClassification": each_position("classifier", lambda config: config.get("dropout", 0.1)),
+        "ForQuestionAnswering": each_position("qa_outputs", lambda config: config.get("qa_dropout", 0.1)),
+        "Model": POOLED,
+    },
     dropped=("distilbert.embeddings.position_ids", "vocab_transform.", "vocab_layer_norm.", "vocab_projector."),
     stack=stack,
-    classifier=classifier,
 )

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from headwise.core import spec
 from headwise.families import bert
-from headwise.families.family import Config, Family
+from headwise.families.family import POOLED, Config, Family, Head, each_position
 
 
 def stack(config: Config) -> spec.Stack:
@@ -22,10 +22,15 @@ def classifier(config: Config, n_labels: int) -> spec.Head:
 
 
 FAMILY = Family(
-    architectures={"electra": "ElectraForSequenceClassification"},
+    classes={"electra": "Electra"},
     prefix="electra.",
     encoder={**bert.ENCODER, "embeddings_project": "embeddings.project"},
-    head={"classifier.dense": "dense", "classifier.out_proj": "out"},
+    heads={
+        "ForSequenceClassification": Head({"classifier.dense": "dense", "classifier.out_proj": "out"}, classifier),
+        "ForTokenClassification": each_position("classifier", bert.classifier_dropout),
+        "ForQuestionAnswering": each_position("qa_outputs"),
+        "Model": POOLED,
+    },
     dropped=(
         "electra.embeddings.position_ids",
         "discriminator_predictions.",
@@ -33,5 +38,4 @@ FAMILY = Family(
         "generator_lm_head.",
     ),
     stack=stack,
-    classifier=classifier,
 )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from headwise.core import spec
 
 Config = Mapping[str, Any]  # config.json as it stands
+Purpose = Literal["ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering", "Model"]
+"""What a head is for: how the names of transformers' classes end."""
 
 ACTIVATIONS: dict[str, spec.Activation] = {
     "relu": "relu",
@@ -22,21 +24,37 @@ ACTIVATIONS: dict[str, spec.Activation] = {
 
 
 @dataclass(frozen=True)
-class Family:
-    """One table of names and two functions.
+class Head:
+    """What stands on the encoder for one purpose: the checkpoint's modules -> ours, and (config, labels) -> spec."""
 
-    encoder and head map the checkpoint's modules to ours: `{}` is the layer's number, a tuple one fused weight
-    that is several of ours, in order. Encoder names stand below prefix in a checkpoint that has a head, and
-    bare in one that has none. dropped names what other tools keep there and a classifier does not need.
+    names: Mapping[str, str]
+    spec: Callable[[Config, int], spec.Head]
+
+
+@dataclass(frozen=True)
+class Family:
+    """Tables of names and a few functions.
+
+    encoder and each head's names map the checkpoint's modules to ours: `{}` is the layer's number, a tuple one fused
+    weight that is several of ours, in order. Encoder names stand below prefix in a checkpoint that has a head, and
+    bare in one that has none. dropped names what other tools keep there and none of these heads needs.
     """
 
-    architectures: Mapping[str, str]  # config.json's model_type -> transformers' class with a classification head
+    classes: Mapping[str, str]  # config.json's model_type -> how the names of transformers' classes begin
     prefix: str
     encoder: Mapping[str, str | tuple[str, ...]]
-    head: Mapping[str, str]
+    heads: Mapping[Purpose, Head]
     dropped: tuple[str, ...]
     stack: Callable[[Config], spec.Stack]
-    classifier: Callable[[Config, int], spec.Head]  # (config, number of labels)
+
+
+def each_position(name: str, dropout: Callable[[Config], float] = lambda _: 0.0) -> Head:
+    """Dropout and a linear layer of this name at every position."""
+    return Head({name: "out"}, lambda config, n: spec.Head(n, pool=None, dense=False, dropout=dropout(config)))
+
+
+POOLED = Head({}, lambda _, n: spec.Head(None, pool="mean", dense=False, dropout=0.0))
+"""The mean over a sequence's positions, as sentence-transformers takes it (arXiv:1908.10084, section 3)."""
 
 
 def activation(config: Config, key: str) -> spec.Activation:

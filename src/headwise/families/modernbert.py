@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from headwise.core import spec
-from headwise.families.family import Config, Family, activation
+from headwise.families.family import POOLED, Config, Family, Head, activation
 
 
 def layer_types(config: Config) -> list[str]:
@@ -81,8 +83,14 @@ def classifier(config: Config, n_labels: int) -> spec.Head:
     )
 
 
+def each_position(config: Config, n_labels: int) -> spec.Head:
+    """The same without pooling."""
+    return replace(classifier(config, n_labels), pool=None)
+
+
+HEAD = {"head.dense": "dense", "head.norm": "norm", "classifier": "out"}
 FAMILY = Family(
-    architectures={"modernbert": "ModernBertForSequenceClassification"},
+    classes={"modernbert": "ModernBert"},
     prefix="model.",
     encoder={
         "embeddings.tok_embeddings": "embeddings.tokens",
@@ -99,8 +107,12 @@ FAMILY = Family(
         "layers.{}.mlp.Wo": "blocks.{}.feed_forward.layer.down",
         "final_norm": "norm",
     },
-    head={"head.dense": "dense", "head.norm": "norm", "classifier": "out"},
+    heads={
+        "ForSequenceClassification": Head(HEAD, classifier),
+        "ForTokenClassification": Head(HEAD, each_position),
+        "ForQuestionAnswering": Head(HEAD, each_position),
+        "Model": POOLED,
+    },
     dropped=("decoder.",),
     stack=stack,
-    classifier=classifier,
 )

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from headwise.core import spec
 from headwise.families import bert
-from headwise.families.family import Config, Family
+from headwise.families.family import POOLED, Config, Family, Head, each_position
 
 
 def stack(config: Config) -> spec.Stack:
@@ -24,15 +24,19 @@ def classifier(config: Config, n_labels: int) -> spec.Head:
 
 
 FAMILY = Family(
-    architectures={
-        "roberta": "RobertaForSequenceClassification",
-        "xlm-roberta": "XLMRobertaForSequenceClassification",
-        "camembert": "CamembertForSequenceClassification",
+    classes={
+        "roberta": "Roberta",
+        "xlm-roberta": "XLMRoberta",
+        "camembert": "Camembert",
     },
     prefix="roberta.",
     encoder=bert.ENCODER,
-    head={"classifier.dense": "dense", "classifier.out_proj": "out"},
+    heads={
+        "ForSequenceClassification": Head({"classifier.dense": "dense", "classifier.out_proj": "out"}, classifier),
+        "ForTokenClassification": each_position("classifier", bert.classifier_dropout),
+        "ForQuestionAnswering": each_position("qa_outputs"),
+        "Model": POOLED,
+    },
     dropped=("roberta.embeddings.position_ids", "roberta.pooler.", "lm_head."),
     stack=stack,
-    classifier=classifier,
 )

@@ -12,7 +12,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from headwise.core.transformer import Classifier
+from headwise.core.transformer import HeadedEncoder
 from headwise.insight.explanation import Array, plain
 from headwise.judging.metrics import METRICS
 from headwise.reading.batches import Examples
@@ -64,7 +64,7 @@ class Pruning:
 class Judge:
     """A copy of a model, from which heads can be taken away and to which they come back; the caller's stays whole."""
 
-    def __init__(self, model: Classifier, task: TextClassification, examples: Examples):
+    def __init__(self, model: HeadedEncoder, task: TextClassification, examples: Examples):
         self.model, self.task, self.examples = copy.deepcopy(model), task, examples
 
     @property
@@ -90,7 +90,9 @@ class Judge:
         return loss, self.task.score(self.examples.targets, self.task.probabilities(logits)).named(self.task.metric)
 
 
-def head_importance(model: Classifier, task: TextClassification, examples: Examples, done: Done | None = None) -> Heads:
+def head_importance(
+    model: HeadedEncoder, task: TextClassification, examples: Examples, done: Done | None = None
+) -> Heads:
     """Take away each head by itself (Michel et al. 2019, arXiv:1905.10650, section 3.2). The model is not changed.
 
     done is told how many rows are done, of all passes over them.
@@ -105,7 +107,7 @@ def head_importance(model: Classifier, task: TextClassification, examples: Examp
 
 
 def pruning_curve(
-    model: Classifier,
+    model: HeadedEncoder,
     task: TextClassification,
     examples: Examples,
     order: Sequence[tuple[int, int]],

@@ -1,6 +1,6 @@
 """What mattered: how much each position of the input pushed the model's answer, by several methods.
 
-A model here is a Classifier or anything like it: encoder(ids, types, watch, vectors) makes states [n d] of the
+A model here is a HeadedEncoder or anything like it: encoder(ids, types, watch, vectors) makes states [n d] of the
 input, head(states) one row of numbers per sequence, and calling it does both.
 """
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from headwise.core.attention import Watch
-from headwise.core.transformer import Classifier
+from headwise.core.transformer import HeadedEncoder
 from headwise.insight.explanation import Array, Attribution
 from headwise.insight.question import Odds, Pieces, Question, logits_keeping
 from headwise.tasks.text_classification import TextClassification
@@ -24,7 +24,7 @@ STEPS = 50  # of the path of integrated gradients
 MOST_TOKENS = 4096  # in one pass with gradients
 
 
-def attribution(method: str, model: Classifier, pieces: Pieces, question: Question) -> Attribution:
+def attribution(method: str, model: HeadedEncoder, pieces: Pieces, question: Question) -> Attribution:
     """What mattered to one answer, by one of METHODS; the model's parameters get no gradients."""
     model.eval()
     began = time.perf_counter()
@@ -45,7 +45,7 @@ def towards(task: TextClassification, question: Question) -> Question:
     return Odds(question.label, question.against) if exclude else question
 
 
-def gradient_x_input(model: Classifier, pieces: Pieces, question: Question) -> Tensor:
+def gradient_x_input(model: HeadedEncoder, pieces: Pieces, question: Question) -> Tensor:
     """The gradient at each token's vector, times how far that vector is from the baseline's. [t]
 
     Shrikumar et al. 2016, arXiv:1605.01713, count from 0. Where a norm comes right after the token vectors, as in
@@ -56,7 +56,7 @@ def gradient_x_input(model: Classifier, pieces: Pieces, question: Question) -> T
     return (gradients(model, pieces, question, vectors[None])[0] * away).sum(-1)
 
 
-def integrated_gradients(model: Classifier, pieces: Pieces, question: Question) -> Tensor:
+def integrated_gradients(model: HeadedEncoder, pieces: Pieces, question: Question) -> Tensor:
     """The same with the mean gradient on the straight path from the baseline. [t]
 
     Sundararajan et al. 2017, arXiv:1703.01365; the integral by Gauss and Legendre's rule. What is attributed adds
@@ -69,7 +69,7 @@ def integrated_gradients(model: Classifier, pieces: Pieces, question: Question) 
     return (mean * away).sum(-1)
 
 
-def attention_x_gradient(model: Classifier, pieces: Pieces, question: Question) -> Tensor:
+def attention_x_gradient(model: HeadedEncoder, pieces: Pieces, question: Question) -> Tensor:
     """Relevance that flows along attention weights times their gradients (Chefer et al. 2021). [t]
 
     arXiv:2103.15679, section 3.1, equations 5 and 6. Never below 0: what mattered for the answer, not what spoke
@@ -88,7 +88,7 @@ def attention_x_gradient(model: Classifier, pieces: Pieces, question: Question) 
     return read_at(model, pieces, question) @ gathered
 
 
-def occlusion(model: Classifier, pieces: Pieces, question: Question) -> Tensor:
+def occlusion(model: HeadedEncoder, pieces: Pieces, question: Question) -> Tensor:
     """What the answer loses without each word, spread over the word's positions: slow, and the reference. [t]"""
     kept = ~np.eye(len(pieces.words), dtype=bool)
     answers = question.of(logits_keeping(model, pieces, np.concatenate([np.ones_like(kept[:1]), kept])))
@@ -98,7 +98,7 @@ def occlusion(model: Classifier, pieces: Pieces, question: Question) -> Tensor:
     return (lost / sizes)[word_of]
 
 
-METHODS: dict[str, Callable[[Classifier, Pieces, Question], Tensor]] = {  # from the cheapest to the dearest
+METHODS: dict[str, Callable[[HeadedEncoder, Pieces, Question], Tensor]] = {  # from the cheapest to the dearest
     "gradient_x_input": gradient_x_input,
     "attention_x_gradient": attention_x_gradient,
     "integrated_gradients": integrated_gradients,
@@ -106,12 +106,12 @@ METHODS: dict[str, Callable[[Classifier, Pieces, Question], Tensor]] = {  # from
 }
 
 
-def embedded(model: Classifier, pieces: Pieces) -> Tensor:
+def embedded(model: HeadedEncoder, pieces: Pieces) -> Tensor:
     """The token vectors of the input, before place, type and norm. [t d]"""
     return model.encoder.embeddings.tokens(torch.from_numpy(pieces.ids)).detach()
 
 
-def baseline(model: Classifier, pieces: Pieces) -> Tensor:
+def baseline(model: HeadedEncoder, pieces: Pieces) -> Tensor:
     """The vectors of an input that says nothing: the mask token in the place of every piece of a word. [t d]
 
     It is what pretraining taught the model to read as a word it is not told. Zeros are something it never met, and
@@ -124,13 +124,13 @@ def baseline(model: Classifier, pieces: Pieces) -> Tensor:
     return torch.where(torch.from_numpy(pieces.special)[:, None], vectors, unsaid)
 
 
-def asked(model: Classifier, pieces: Pieces, question: Question, vectors: Tensor) -> Tensor:
+def asked(model: HeadedEncoder, pieces: Pieces, question: Question, vectors: Tensor) -> Tensor:
     """The answer for k versions of the input's token vectors. [k t d] -> [k]"""
     ids, types = pieces.packed(np.ones((len(vectors), len(pieces.words)), bool))
     return question.of(model(ids, types, vectors=vectors.flatten(0, 1)))
 
 
-def gradients(model: Classifier, pieces: Pieces, question: Question, vectors: Tensor) -> Tensor:
+def gradients(model: HeadedEncoder, pieces: Pieces, question: Question, vectors: Tensor) -> Tensor:
     """The gradient of the answer at k versions of the input's token vectors. [k t d] -> [k t d]"""
     found: list[Tensor] = []
     for some in torch.split(vectors, max(1, MOST_TOKENS // len(pieces.ids))):
@@ -139,7 +139,7 @@ def gradients(model: Classifier, pieces: Pieces, question: Question, vectors: Te
     return torch.cat(found)
 
 
-def read_at(model: Classifier, pieces: Pieces, question: Question) -> Tensor:
+def read_at(model: HeadedEncoder, pieces: Pieces, question: Question) -> Tensor:
     """Where the head reads the last states: the share of each position in the answer's gradient there. [t]
 
     1 at the first position where that is all a classifier takes, the same everywhere where it takes the mean.
@@ -152,7 +152,7 @@ def read_at(model: Classifier, pieces: Pieces, question: Question) -> Tensor:
 
 
 @torch.no_grad()
-def completeness_gap(model: Classifier, pieces: Pieces, question: Question, positions: Array) -> float:
+def completeness_gap(model: HeadedEncoder, pieces: Pieces, question: Question, positions: Array) -> float:
     """How far integrated gradients are from adding up to what the answer gains over the baseline's."""
     ends = torch.stack([baseline(model, pieces), embedded(model, pieces)])
     nothing, whole = asked(model, pieces, question, ends).tolist()

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from headwise.core.transformer import Classifier
+from headwise.core.transformer import HeadedEncoder
 from headwise.errors import InputError, excerpt, listing
 from headwise.insight.attribution import METHODS, attribution, read_at, towards
 from headwise.insight.explanation import Array, Attribution, Explanation
@@ -23,7 +23,7 @@ AUTO = "auto"
 
 
 def explain(
-    model: Classifier,
+    model: HeadedEncoder,
     task: TextClassification,
     tokenizer: TextTokenizer,
     text: Text,
@@ -69,7 +69,7 @@ def explain(
 
 
 def attributions(
-    methods: Sequence[str], model: Classifier, task: TextClassification, own: Pieces, question: Question
+    methods: Sequence[str], model: HeadedEncoder, task: TextClassification, own: Pieces, question: Question
 ) -> tuple[Attribution, ...]:
     """One per method with its receipt, in their order, as far as the first that is to be trusted."""
     trial = Perturbed(model, task, own, question)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from headwise.core.transformer import Classifier
+from headwise.core.transformer import HeadedEncoder
 from headwise.insight.explanation import Array, Attribution, Curves, Receipt
 from headwise.insight.question import Pieces, Question, logits_keeping
 from headwise.tasks.text_classification import TextClassification
@@ -30,7 +30,7 @@ class Perturbed:
     Hand the same one to the receipts of several attributions: only what differs is computed then.
     """
 
-    def __init__(self, model: Classifier, task: TextClassification, pieces: Pieces, question: Question):
+    def __init__(self, model: HeadedEncoder, task: TextClassification, pieces: Pieces, question: Question):
         self.model, self.task, self.pieces, self.question = model, task, pieces, question
         self.known: dict[bytes, float] = {}
 
@@ -88,7 +88,7 @@ def gain(curves: Curves) -> float:
 
 
 def receipt(
-    model: Classifier,
+    model: HeadedEncoder,
     task: TextClassification,
     pieces: Pieces,
     question: Question,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from headwise.core.attention import Watch, dense_mask
-from headwise.core.transformer import Classifier
+from headwise.core.transformer import HeadedEncoder
 from headwise.insight.explanation import Array
 from headwise.insight.question import Pieces
 
@@ -25,7 +25,7 @@ class Seen:
 
 @torch.no_grad()
 def watching(
-    model: Classifier, pieces: Pieces, layers: Sequence[int] | None = None, heads: Sequence[int] | None = None
+    model: HeadedEncoder, pieces: Pieces, layers: Sequence[int] | None = None, heads: Sequence[int] | None = None
 ) -> Seen:
     """One pass over the input. None means all layers, or all heads; the weights of one layer more are held at most.
 
@@ -45,14 +45,14 @@ def watching(
     return Seen(attention, rollout.numpy(), named)
 
 
-def layer_by_layer(model: Classifier, pieces: Pieces) -> Iterator[Tensor]:
+def layer_by_layer(model: HeadedEncoder, pieces: Pieces) -> Iterator[Tensor]:
     """The weights of each layer in turn, [h t t]; none is kept."""
     watch, (ids, types) = Watch(), pieces.packed()
     for layer, _ in enumerate(model.encoder.layers(model.encoder.embeddings(ids, types), None, watch)):
         yield watch.attention.pop(layer)[0]
 
 
-def seen_by_each(model: Classifier, pieces: Pieces, layer: int) -> Tensor:
+def seen_by_each(model: HeadedEncoder, pieces: Pieces, layer: int) -> Tensor:
     """How many positions each one may look at in a layer. [t]"""
     lengths = pieces.packed()[0].lengths
     return dense_mask(lengths, lengths, model.encoder.spec.blocks[layer].attention).sum(-1)

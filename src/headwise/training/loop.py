@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from headwise.core.packed import Packed
-from headwise.core.transformer import Classifier
+from headwise.core.transformer import HeadedEncoder
 from headwise.reading.batches import Examples, Rows, by_length, packed, passes, shuffled
 from headwise.reading.text import Tokens
 from headwise.tasks.text_classification import TextClassification
@@ -55,7 +55,7 @@ class NotFinite(ArithmeticError):
 class State:
     """All that changes during a run: what a checkpoint holds."""
 
-    model: Classifier
+    model: HeadedEncoder
     optimizer: torch.optim.Optimizer
     step: int = 0
     best_step: int = 0
@@ -156,7 +156,7 @@ def one_pass(
     return loss.item()
 
 
-def states_of(model: Classifier, tokens: Tokens, rows: Rows, precision: Precision) -> Packed:
+def states_of(model: HeadedEncoder, tokens: Tokens, rows: Rows, precision: Precision) -> Packed:
     """What the encoder makes of some rows. [n d]
 
     In bfloat16 its matrix products take numbers rounded to it, cast once a pass from weights that stay in float32
@@ -176,7 +176,7 @@ def rows_of_step(step: int, count: int, recipe: Recipe) -> Rows:
 
 @torch.inference_mode()
 def predicted(
-    model: Classifier,
+    model: HeadedEncoder,
     tokens: Tokens,
     task: TextClassification,
     targets: np.ndarray[Any, Any] | None = None,
@@ -201,7 +201,7 @@ def predicted(
 
 
 @torch.inference_mode()
-def features(model: Classifier, tokens: Tokens, precision: Precision = "float32") -> np.ndarray[Any, Any]:
+def features(model: HeadedEncoder, tokens: Tokens, precision: Precision = "float32") -> np.ndarray[Any, Any]:
     """What the encoder makes of every row: the mean over its positions. [b d]"""
     model.eval()
     order = by_length(tokens.lengths)

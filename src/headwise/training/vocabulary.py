@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from headwise.core.transformer import Classifier
+from headwise.core.transformer import HeadedEncoder
 from headwise.reading.batches import Examples
 
 
 @contextmanager
-def vocabulary_in_use(model: Classifier, *parts: Examples) -> Iterator[tuple[Examples, ...]]:
+def vocabulary_in_use(model: HeadedEncoder, *parts: Examples) -> Iterator[tuple[Examples, ...]]:
     """Inside, the model's table of embeddings [v d] has a row for each token of these examples only, which come
     back numbered to match; afterwards it is whole again, the trained rows in their places.
 

@@ -1,0 +1,61 @@
+"""Heads for tokens, for spans, and none: ours computes what transformers computes, and writes what it opens."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import transformers
+
+from headwise.families.checkpoint import read_model, write_model
+
+FAMILIES = {
+    "Bert": {},
+    "Roberta": {"type_vocab_size": 1},
+    "XLMRoberta": {"type_vocab_size": 1},
+    "Camembert": {"type_vocab_size": 1},
+    "DistilBert": {},
+    "Electra": {},
+    "ModernBert": {},
+}
+LABELS = {"ForTokenClassification": ("O", "B-LOC", "I-LOC"), "ForQuestionAnswering": ("start", "end"), "Model": ()}
+
+
+def theirs_of(model, padded, ids, purpose):
+    """Their numbers for every position [n c], or the mean of their states [b d]."""
+    found = model(**padded)
+    if purpose == "Model":
+        states = found.last_hidden_state
+        return torch.stack([row[:length].mean(0) for row, length in zip(states, ids.lengths.each, strict=True)])
+    logits = found.logits if "Token" in purpose else torch.stack([found.start_logits, found.end_logits], -1)
+    return torch.cat([row[:length] for row, length in zip(logits, ids.lengths.each, strict=True)])
+
+
+@pytest.mark.parametrize("purpose", LABELS)
+@pytest.mark.parametrize("family", FAMILIES)
+@torch.no_grad()
+def test_a_head_is_theirs_there_and_back(family, purpose, tiny, ragged, difference, tmp_path):
+    labels = LABELS[purpose]
+    peer = tiny(family, purpose, num_labels=len(labels) or 2, **FAMILIES[family])
+    ids, padded = ragged(pad=peer.config.pad_token_id)
+    peer.save_pretrained(tmp_path / "theirs")
+    ours = read_model(tmp_path / "theirs", None if labels else 0, purpose)
+    wanted = theirs_of(peer, padded, ids, purpose)
+    assert difference(ours.model.eval()(ids), wanted) < 1e-5
+    (tmp_path / "ours").mkdir()
+    write_model(tmp_path / "ours", ours, labels)
+    again, told = getattr(
+        transformers, f"Auto{purpose}" if purpose == "Model" else f"AutoModel{purpose}"
+    ).from_pretrained(tmp_path / "ours", output_loading_info=True)
+    assert {name for name in told["missing_keys"] if "pooler" not in name} == set()
+    assert difference(theirs_of(again.eval(), padded, ids, purpose), wanted) < 1e-5
+    assert read_model(tmp_path / "ours", None if labels else 0, purpose).labels == labels
+
+
+@pytest.mark.parametrize("purpose", LABELS)
+def test_another_head_is_left_out_and_said(purpose, tiny, tmp_path):
+    tiny(
+        "Bert", "ForQuestionAnswering" if purpose != "ForQuestionAnswering" else "ForTokenClassification"
+    ).save_pretrained(tmp_path)
+    read = read_model(tmp_path, 4, purpose)
+    assert any("not needed for this task" in note for note in read.notes)
+    assert any("drawn anew" in note for note in read.notes) == (purpose != "Model")

@@ -18,7 +18,8 @@ from headwise.families.checkpoint import Checkpoint, labels_of, read_config, rea
 from headwise.families.hub import sha256
 from headwise.insight.explain import explain
 from headwise.insight.explanation import Explanation
-from headwise.judging.metrics import Scores
+from headwise.judging import classification
+from headwise.judging.metrics import Scored
 from headwise.judging.report import Report, Verdict
 from headwise.reading.columns import Columns, choose_columns
 from headwise.reading.records import Records
@@ -93,7 +94,7 @@ class Model:
             raise InputError(f"the model reads pairs of texts, found one; give the second ({second}) with it: --pair")
         return explain(self.checkpoint.model, self.task, self.tokenizer, text, **how)
 
-    def evaluate(self, source: Source, **asked: Any) -> Scores:
+    def evaluate(self, source: Source, **asked: Any) -> Scored:
         """Accuracy, F1 and per-class scores on a table with labels; columns as in training unless given."""
         return self.judge(source, Asked(**asked)).verdicts[-1].scores
 
@@ -105,18 +106,21 @@ class Model:
         seconds = time.perf_counter() - began
         answer = self.task.decide(probabilities).astype(np.int64)
         truth = part.targets.astype(np.int64)
+        scores = self.task.score(truth, probabilities)
+        verdict = Verdict("the model", scores, seconds)
         return Report(
             title=f"{self.task.name}: {part.records.path}",
             facts=(("rows", f"{len(truth):,}"), ("seconds", f"{seconds:.1f}")),
             notes=tuple(notes),
-            labels=self.labels,
-            verdicts=(Verdict("the model", self.task.score(truth, probabilities), seconds, answer),),
-            truth=truth,
-            probabilities=probabilities,
-            texts=part.texts,
+            metrics=classification.metrics(truth, self.task.metric),
+            metric=self.task.metric,
+            verdicts=(verdict,),
             history=(),
             split="evaluated",
-            metric=self.task.metric,
+            hint=classification.hint(truth),
+            sections=classification.sections(self.labels, truth, probabilities, answer, part.texts, scores),
+            breakdown=classification.breakdown(self.labels, truth, [(verdict, answer)]),
+            numbers=classification.numbers(self.labels, truth, answer),
         )
 
     def read(self, source: Source, asked: Asked) -> tuple[Part, list[str]]:

@@ -16,7 +16,7 @@ import torch
 
 from headwise.errors import InputError
 from headwise.job import Job
-from headwise.judging import baselines
+from headwise.judging import baselines, classification
 from headwise.judging.metrics import METRICS
 from headwise.judging.report import Report, Verdict, as_html
 from headwise.model import Model
@@ -26,9 +26,10 @@ from headwise.training.loop import State, features, predicted
 from headwise.training.saving import whole
 
 FROZEN_TOKENS = 400_000  # as much of the training rows the frozen baseline reads, for time's sake
+Judged = tuple[Verdict, np.ndarray[Any, Any]]  # with what was predicted
 
 
-def judged_before(job: Job, narrator: Narrator) -> tuple[Verdict, ...]:
+def judged_before(job: Job, narrator: Narrator) -> tuple[Judged, ...]:
     """What fine-tuning has to beat: the majority class, TF-IDF, and the model as it is now with a linear layer."""
     truth, task = job.train.targets.astype(np.int64), job.data.task
     answers: dict[str, Callable[[], np.ndarray[Any, Any]]] = {
@@ -53,7 +54,7 @@ def judged_before(job: Job, narrator: Narrator) -> tuple[Verdict, ...]:
             began = time.perf_counter()
             predicted = answer()
             scores = task.scored(job.judged.targets, predicted)
-            found.append(Verdict(name, scores, time.perf_counter() - began, predicted))
+            found.append((Verdict(name, scores, time.perf_counter() - began), predicted))
     return tuple(found)
 
 
@@ -66,18 +67,16 @@ def known_features(job: Job, rows: Rows) -> np.ndarray[Any, Any]:
     return found
 
 
-def finish(job: Job, state: State, before: tuple[Verdict, ...], narrator: Narrator) -> Model:
+def finish(job: Job, state: State, before: tuple[Judged, ...], narrator: Narrator) -> Model:
     """The trained model, and the report on the rows it is judged by."""
     task, part = job.data.task, job.data.judged
     with narrator.wait(f"judging on {part.name}"):
         logits, _ = predicted(state.model, job.judged.tokens, task)
     probabilities = task.probabilities(logits)
-    after = Verdict(
-        f"{job.name} after fine-tuning",
-        task.score(part.targets, probabilities),
-        state.seconds,
-        task.decide(probabilities).astype(np.int64),
-    )
+    truth, answer = part.targets.astype(np.int64), task.decide(probabilities).astype(np.int64)
+    scores = task.score(part.targets, probabilities)
+    after = Verdict(f"{job.name} after fine-tuning", scores, state.seconds)
+    judged = (*before, (after, answer))
     steps = [{"step": step + 1, "loss": loss} for step, loss in enumerate(state.losses)]
     evaluations = [
         {"step": one["step"], "valid_loss": one["loss"]} | {f"valid_{k}": v for k, v in one["scores"].items()}
@@ -87,14 +86,15 @@ def finish(job: Job, state: State, before: tuple[Verdict, ...], narrator: Narrat
         title=f"{task.name}: {part.records.path}",
         facts=tuple(facts(job, state)),
         notes=job.notes,
-        labels=task.labels,
-        verdicts=(*before, after),
-        truth=part.targets.astype(np.int64),
-        probabilities=probabilities,
-        texts=part.texts,
+        metrics=classification.metrics(truth, job.metric),
+        metric=job.metric,
+        verdicts=tuple(verdict for verdict, _ in judged),
         history=tuple(steps + evaluations),
         split=part.name,
-        metric=job.metric,
+        hint=classification.hint(truth),
+        sections=classification.sections(task.labels, truth, probabilities, answer, part.texts, scores),
+        breakdown=classification.breakdown(task.labels, truth, judged),
+        numbers=classification.numbers(task.labels, truth, answer),
     )
     card = {
         "headwise": version("headwise"),
@@ -141,10 +141,9 @@ def write_run(place: Path, model: Model) -> None:
 
 def model_card(model: Model, report: Report) -> str:
     """README.md of the model directory, as the Hugging Face hub lays it out."""
-    rows = "\n".join(
-        f"| {one.name} | {one.scores.accuracy:.4f} | {one.scores.macro_f1:.4f} | {one.scores.weighted_f1:.4f} |"
-        for one in report.verdicts
-    )
+    lines = [["", *report.metrics.values()], ["---"] * (1 + len(report.metrics))]
+    lines += [[one.name, *(f"{one.scores.named(name):.4f}" for name in report.metrics)] for one in report.verdicts]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     told = "\n".join(f"- {name}: {value}" for name, value in report.facts)
     return f"""---
 library_name: transformers
@@ -155,11 +154,9 @@ tags: [headwise]
 
 # {report.title}
 
-On {len(report.truth):,} {report.split} rows:
+On {report.verdicts[-1].scores.rows:,} {report.split} rows:
 
-| | accuracy | macro F1 | weighted F1 |
-|---|---|---|---|
-{rows}
+{table}
 
 {told}
 

@@ -3,18 +3,42 @@
 import json
 import re
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
+from headwise.judging import classification
 from headwise.judging.metrics import score
+from headwise.judging.plots import axes, svg
 from headwise.judging.report import Report, Verdict, as_html, as_text, cautions, headline
+from headwise.judging.sections import Column, Plot, Table
 
 HOSTILE = "<script>alert('label')</script> $x_1$ \\frac $"
 
 pytestmark = pytest.mark.filterwarnings("error")
+
+
+def told(labels, truth, probabilities, answers, texts=None, **more) -> Report:
+    """The report of a classification, the last of the answers that of the model."""
+    texts = texts or [f"text {row}" for row in range(len(truth))]
+    judged = [(Verdict(name, score(truth, answer, labels), 75.0), answer) for name, answer in answers.items()]
+    last, predicted = judged[-1]
+    parts = {
+        "title": "text-classification: 评论.csv",
+        "facts": (("model", "minilm"), ("rows", f"{len(truth)}")),
+        "notes": ("2 rows without a label were left out",),
+        "metrics": classification.metrics(truth, "accuracy"),
+        "metric": "accuracy",
+        "verdicts": tuple(verdict for verdict, _ in judged),
+        "history": (),
+        "hint": classification.hint(truth),
+        "sections": classification.sections(labels, truth, probabilities, predicted, texts, last.scores),
+        "breakdown": classification.breakdown(labels, truth, judged),
+        "numbers": classification.numbers(labels, truth, predicted),
+    }
+    return Report(**(parts | more))
 
 
 def made_up(classes=3, rows=60, sets=False, labels=None, texts=None) -> Report:
@@ -38,17 +62,7 @@ def made_up(classes=3, rows=60, sets=False, labels=None, texts=None) -> Report:
     }
     train = tuple({"step": step, "loss": 1 / step, "learning_rate": 1e-4} for step in range(1, 41))
     valid = tuple({"step": step, "valid_loss": 1.2 / step, "valid_macro_f1": 0.8} for step in (20, 40))
-    return Report(
-        title="text-classification: 评论.csv",
-        facts=(("model", "minilm"), ("rows", f"{rows}")),
-        notes=("2 rows without a label were left out",),
-        labels=labels,
-        verdicts=tuple(Verdict(name, score(truth, answer, labels), 75.0, answer) for name, answer in answers.items()),
-        truth=truth,
-        probabilities=probabilities,
-        texts=texts or [f"text {row}" for row in range(rows)],
-        history=train + valid,
-    )
+    return told(labels, truth, probabilities, answers, texts, history=train + valid)
 
 
 class Page(HTMLParser):
@@ -186,11 +200,10 @@ def test_worst_mistakes_are_the_surest_and_shortened():
 
 
 def test_worst_mistake_of_a_set():
-    report = made_up(sets=True, rows=2)
     truth, predicted = np.array([[1, 0, 0], [0, 0, 1]]), np.array([[0, 0, 0], [0, 1, 1]])
-    verdict = Verdict("after fine-tuning", score(truth, predicted, report.labels), 1.0, predicted)
     probabilities = np.array([[0.05, 0.1, 0.1], [0.1, 0.7, 0.9]])
-    words = Page(as_html(replace(report, truth=truth, verdicts=(verdict,), probabilities=probabilities))).words
+    labels = ("class 0", "class 1", "class 2")
+    words = Page(as_html(told(labels, truth, probabilities, {"after fine-tuning": predicted}))).words
     rows = words[words.index("Worst mistakes") : words.index("Facts")].split()
     assert "Wrong rows: 2, the surest first." in " ".join(rows)
     assert "text 0 class 0 (none) 0.950" in " ".join(rows)
@@ -198,14 +211,66 @@ def test_worst_mistake_of_a_set():
 
 
 def test_a_bare_report_and_a_perfect_model():
-    report = made_up()
-    verdict = Verdict("after fine-tuning", score(report.truth, report.truth, report.labels), 1.0, report.truth)
-    report = replace(report, verdicts=(verdict,), facts=(), notes=(), history=())
+    truth = np.arange(60) % 3
+    report = told(("a", "b", "c"), truth, np.eye(3)[truth], {"after fine-tuning": truth}, facts=(), notes=())
     html = as_html(report)
     assert "None: every row is right." in html
     assert "<svg" not in html
     assert headline(report) == "accuracy 1.000 on 60 test rows"
     assert "after fine-tuning" in as_text(report)
+
+
+@dataclass(frozen=True)
+class Correlations:
+    """The scores of something that knows no classes."""
+
+    pearson: float
+    rows: int = 7
+
+    def named(self, metric):
+        return getattr(self, metric)
+
+    def as_dict(self):
+        return {"pearson": self.pearson, "rows": self.rows}
+
+
+def test_a_report_of_another_task():
+    columns = (Column("text", "text"), Column("distance"), Column("times"))
+    report = Report(
+        title="regression: pairs.csv",
+        facts=(),
+        notes=(),
+        metrics={"pearson": "Pearson's correlation"},
+        metric="pearson",
+        verdicts=(Verdict("mean", Correlations(-0.25), 0.1), Verdict("after fine-tuning", Correlations(0.5), 75.0)),
+        history=({"step": 1, "valid_pearson": 0.4}, {"step": 2, "valid_pearson": 0.5}),
+        sections=(
+            Table("Furthest off", "The worst first.", columns, ((HOSTILE, 1.23456, 4), ("b", 12.0, 1234))),
+            Plot("Spread", "Truth against answer.", svg(axes("truth", "answer"))),
+            Table("Nothing here", "None: every row is right.", columns, ()),
+        ),
+        breakdown=((HOSTILE, "laid  out\nalready"),),
+        numbers={"spread": [1, 2]},
+    )
+    assert headline(report) == "Pearson's correlation 0.500 on 7 test rows; mean -0.250"
+    text = as_text(report).split("\n")
+    assert text[4].startswith("Pearson's correlation  ")
+    assert text[5].startswith("               -0.250  ")
+    assert text[-3:] == ["laid  out", "already", ""]
+    assert report.as_dict()["spread"] == [1, 2]
+    assert report.as_dict()["verdicts"][1] == {"name": "after fine-tuning", "seconds": 75.0, "pearson": 0.5, "rows": 7}
+    html = as_html(report)
+    assert re.findall(r"<h2>(.*)</h2>", html) == [
+        *("Comparison", "Learning curves", "Furthest off", "Spread", "Nothing here")
+    ]
+    assert '<td class="number">1.235</td>' in html
+    assert '<td class="number">1234</td>' in html
+    assert "--share: 0.0" in html  # of a score below 0, no bar
+    page = Page(html)
+    assert "script" not in page.tags
+    assert HOSTILE in page.words
+    assert page.tags.count("svg") == 2
+    assert page.tags.count("table") == 2
 
 
 def test_the_same_report_gives_the_same_page():

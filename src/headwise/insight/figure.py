@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from headwise.errors import printable
 from headwise.insight.explanation import Array, Attribution, Explanation, Receipt
 from headwise.insight.page import cut_at_words
-from headwise.judging.report import BLUE, GREY, ORANGE
+from headwise.judging.plots import BLUE, GREY, ORANGE
 
 CHINESE = (  # families that know Chinese, as they are called on Linux, macOS and Windows
     "Noto Sans CJK SC",

@@ -6,7 +6,7 @@ for every class, integers [rows, classes]. A ratio with nothing below the line c
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import sklearn.metrics
@@ -15,6 +15,20 @@ from headwise.errors import InputError, listing
 
 METRICS = {"accuracy": "accuracy", "macro_f1": "macro F1", "weighted_f1": "weighted F1", "micro_f1": "micro F1"}
 """The metrics a model can be chosen by, and how they are written for a reader."""
+
+
+class Scored(Protocol):
+    """How one set of predictions did, whatever the task."""
+
+    @property
+    def rows(self) -> int:
+        """How many rows were scored."""
+
+    def named(self, metric: str) -> float:
+        """The score called `metric`; InputError, listing what there is, for a name that is none."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as plain JSON."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ def main() -> None:
     run, table, rows = sys.argv[1], sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else 256
     ours = headwise.load(run)
     texts = ours.unlabelled(table, Asked())[0][:rows]
-    logits, _ = predicted(ours.checkpoint.model, ours.tokenizer.encode(texts), ours.task)
+    logits, _ = predicted(ours.checkpoint.model, ours.task, ours.task.examples(ours.tokenizer, texts))
 
     tokenizer, theirs = AutoTokenizer.from_pretrained(run), AutoModelForSequenceClassification.from_pretrained(run)
     theirs.eval()

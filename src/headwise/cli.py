@@ -112,7 +112,7 @@ def weights(given: str) -> str | dict[str, float]:
 
 
 @app.command()
-@options_from(*takes(Asked, "Table"))
+@options_from(*takes(Asked, "Table", "task"))
 def evaluate(run: Run, table: Table, *, as_json: Json = False, **options: Any) -> None:
     """Score a model on a table with labels."""
     from headwise.judging.report import as_text
@@ -127,7 +127,7 @@ def evaluate(run: Run, table: Table, *, as_json: Json = False, **options: Any) -
 
 
 @app.command()
-@options_from(*takes(Asked, "Table", "label_column", "label_separator", "skip_empty"))
+@options_from(*takes(Asked, "Table", "task", "label_column", "label_separator", "skip_empty"))
 def predict(
     run: Run,
     texts: Annotated[list[str] | None, typer.Argument(help="texts; else --input, else lines of standard input")] = None,
@@ -168,7 +168,7 @@ def predict(
         while new in columns:
             new = f"predicted_{new}"
         columns[new] = [answer[name] for answer in answers]
-        if model.task.multi_label and not holds_lists(output):
+        if isinstance(answers[0][name], list) and not holds_lists(output):
             columns[new] = [separator.join(map(str, values)) for values in columns[new]]
     write(output, columns)
     narrator.say(f"{output}: {len(answers):,} rows written")
@@ -215,7 +215,7 @@ def explain(
 
 
 @app.command()
-@options_from(*takes(Asked, "Table", "label_column", "label_separator", "skip_empty"))
+@options_from(*takes(Asked, "Table", "task", "label_column", "label_separator", "skip_empty"))
 def words(
     run: Run,
     table: Table,
@@ -243,7 +243,7 @@ def words(
 
 
 @app.command()
-@options_from(*takes(Asked, "Table"))
+@options_from(*takes(Asked, "Table", "task"))
 def heads(
     run: Run,
     table: Table,

@@ -6,13 +6,11 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from headwise.errors import InputError
-from headwise.families.checkpoint import Checkpoint, labels_of, read_config, read_model, specs
+from headwise.families.checkpoint import Checkpoint, labels_of, purpose_of, read_config, read_model, specs
 from headwise.families.hub import locate
-from headwise.judging.metrics import METRICS
 from headwise.progress import Narrator
 from headwise.reading.batches import Examples, Rows
 from headwise.reading.text import TextTokenizer, Tokens
-from headwise.tasks.text_classification import class_weights
 from headwise.training.data import Asked, Data, Source, read_data
 from headwise.training.recipe import Recipe
 
@@ -55,20 +53,21 @@ def prepared(
     seed: int = options.setdefault("seed", Recipe.seed)
     Recipe.of(1, 1, **options)  # refuses a wrong option before anything is read
     directory = locate(name)
-    known = labels_of(read_config(directory))
+    config = read_config(directory)
+    known = {purpose_of(config): labels_of(config)}
     data = read_data(train, valid, test, asked, seed, known)
     narrator.say(*data.notes)
-    labels = data.task.labels
-    recipe = Recipe.of(len(data.train.targets), specs(directory)[0].d_model, **options)
-    if recipe.metric is not None and recipe.metric not in METRICS:
-        raise InputError(f"metric {recipe.metric!r}: expected {', '.join(METRICS)}")
-    checkpoint = read_model(directory, len(labels), redraw=labels != known, dropout=recipe.dropout, seed=seed)
-    weights = class_weights(recipe.class_weights, data.task.labels, data.train.targets)
-    task = replace(data.task, class_weights=weights, label_smoothing=recipe.label_smoothing)
+    task, purpose = data.task, data.task.purpose
+    recipe = Recipe.of(len(data.train), specs(directory, purpose=purpose)[0].d_model, **options)
+    if recipe.metric is not None and recipe.metric not in task.metrics:
+        raise InputError(f"metric {recipe.metric!r}: expected {', '.join(task.metrics)}")
+    redraw = task.labels != known.get(purpose)
+    checkpoint = read_model(directory, len(task.labels), purpose, redraw=redraw, dropout=recipe.dropout, seed=seed)
+    task = task.settled(recipe.class_weights, recipe.label_smoothing, data.train.truth)
     most = min(recipe.max_length or checkpoint.max_length, checkpoint.max_length)
     tokenizer = TextTokenizer.read(directory, most, checkpoint.vocab_size)
     with narrator.wait("reading the texts"):
-        examples = {part.name: part.examples(tokenizer) for part in data.parts}
+        examples = {part.name: task.examples(tokenizer, part.texts, part.truth) for part in data.parts}
     cuts = [cut(name, one.tokens, most) for name, one in examples.items()]
     notes = [*checkpoint.notes, *cuts, *unknown(examples["train"].tokens, name)]
     settled = [f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in shown(recipe)]

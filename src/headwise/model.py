@@ -12,33 +12,38 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from headwise.errors import InputError
-from headwise.families.checkpoint import Checkpoint, labels_of, read_config, read_model, write_model
+from headwise.families.checkpoint import Checkpoint, read_config, read_model, write_model
 from headwise.families.hub import sha256
 from headwise.insight.explain import explain
 from headwise.insight.explanation import Explanation
-from headwise.judging import classification
 from headwise.judging.metrics import Scored
 from headwise.judging.report import Report, Verdict
+from headwise.reading.batches import Examples
 from headwise.reading.columns import Columns, choose_columns
 from headwise.reading.records import Records
 from headwise.reading.text import Text, Texts, TextTokenizer, json_object
+from headwise.tasks import named, usual
+from headwise.tasks.task import Array, Task
 from headwise.tasks.text_classification import TextClassification
 from headwise.training.data import Asked, Part, Source, opened, other_part
 from headwise.training.loop import predicted
 from headwise.training.saving import CARD, CHECKPOINTS, digests, whole
 
+Judged = tuple[Verdict, Array]  # with the answers it is about
+
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A classifier, its tokenizer, and what its labels are.
+    """An encoder with a head, its tokenizer, and what it answers.
 
     card: what headwise.json says of where the model came from; empty for a directory made by other tools.
     report: how it did in training, where it was just trained.
     """
 
-    task: TextClassification
+    task: Task
     checkpoint: Checkpoint
     tokenizer: TextTokenizer
     card: dict[str, Any] = field(default_factory=dict)
@@ -49,15 +54,33 @@ class Model:
         """The labels, in the order of the columns of probabilities()."""
         return self.task.labels
 
+    @property
+    def classification(self) -> TextClassification:
+        """The task of a classifier. Raises InputError where the model is none."""
+        if not isinstance(self.task, TextClassification):
+            raise InputError(f"a model of {self.task.name} has no labels to choose from; ask it with predict")
+        return self.task
+
     def probabilities(
         self, texts: Sequence[Text], done: Callable[[int, int], None] | None = None
     ) -> npt.NDArray[np.float32]:
-        """The probability of each label for b texts, or pairs of texts. [b labels]"""
+        """The probability of each label for b texts, or pairs of texts. [b labels]
+
+        Raises InputError where the model is no classifier.
+        """
+        task = self.classification
         if not len(texts):
             return np.zeros((0, len(self.labels)), np.float32)
+        return task.probabilities(self.asked(texts, done)[1])
+
+    def asked(
+        self, texts: Sequence[Text], done: Callable[[int, int], None] | None = None
+    ) -> tuple[Examples, torch.Tensor]:
+        """Texts made ready for the model, and what it makes of them."""
         self.refuse_other_kind(texts)
-        logits, _ = predicted(self.checkpoint.model, self.tokenizer.encode(texts), self.task, done=done)
-        return self.task.probabilities(logits)
+        examples = self.task.examples(self.tokenizer, texts)
+        outputs, _ = predicted(self.checkpoint.model, self.task, examples, done)
+        return examples, outputs
 
     def refuse_other_kind(self, texts: Sequence[Text]) -> None:
         """Raise InputError for single texts where the model was trained on pairs, and the reverse."""
@@ -81,7 +104,7 @@ class Model:
         where a text may have several. Raises InputError for a single string in place of a list."""
         if isinstance(texts, str):
             raise InputError("predict takes a list of texts, found one string; write predict([text])")
-        return self.task.answers(self.probabilities(texts, done))
+        return self.task.told(*self.asked(texts, done)) if len(texts) else []
 
     def explain(self, text: Text, **how: Any) -> Explanation:
         """Why a text or pair got its label: where the model looked, what mattered, and how far to believe it.
@@ -92,7 +115,7 @@ class Model:
         second = (self.card.get("columns") or {}).get("pair")
         if second and isinstance(text, str):
             raise InputError(f"the model reads pairs of texts, found one; give the second ({second}) with it: --pair")
-        return explain(self.checkpoint.model, self.task, self.tokenizer, text, **how)
+        return explain(self.checkpoint.model, self.classification, self.tokenizer, text, **how)
 
     def evaluate(self, source: Source, **asked: Any) -> Scored:
         """Accuracy, F1 and per-class scores on a table with labels; columns as in training unless given."""
@@ -102,25 +125,21 @@ class Model:
         """The same as a whole report. Raises InputError for a table that does not fit the model."""
         part, notes = self.read(source, asked)
         began = time.perf_counter()
-        probabilities = self.probabilities(part.texts, done)
+        examples = self.task.examples(self.tokenizer, part.texts, part.truth)
+        outputs, _ = predicted(self.checkpoint.model, self.task, examples, done)
+        answers = self.task.decide(examples, outputs)
         seconds = time.perf_counter() - began
-        answer = self.task.decide(probabilities).astype(np.int64)
-        truth = part.targets.astype(np.int64)
-        scores = self.task.score(truth, probabilities)
-        verdict = Verdict("the model", scores, seconds)
-        return Report(
-            title=f"{self.task.name}: {part.records.path}",
-            facts=(("rows", f"{len(truth):,}"), ("seconds", f"{seconds:.1f}")),
+        verdict = Verdict("the model", self.task.scored(part.truth, answers), seconds)
+        return reported(
+            self.task,
+            part,
+            examples,
+            outputs,
+            ((verdict, answers),),
+            facts=(("rows", f"{len(part):,}"), ("seconds", f"{seconds:.1f}")),
             notes=tuple(notes),
-            metrics=classification.metrics(truth, self.task.metric),
             metric=self.task.metric,
-            verdicts=(verdict,),
             history=(),
-            split="evaluated",
-            hint=classification.hint(truth),
-            sections=classification.sections(self.labels, truth, probabilities, answer, part.texts, scores),
-            breakdown=classification.breakdown(self.labels, truth, [(verdict, answer)]),
-            numbers=classification.numbers(self.labels, truth, answer),
         )
 
     def read(self, source: Source, asked: Asked) -> tuple[Part, list[str]]:
@@ -135,9 +154,8 @@ class Model:
         """The texts of a table, all its columns, and what was guessed."""
         records, notes = opened(source, asked)
         columns = self.columns(records, asked, need_label=False)
-        second = None if columns.pair is None else records.table[columns.pair]
         rows = {name: records.table[name].to_pylist() for name in records.columns}
-        return Texts(records.table[columns.text], second), rows, [*notes, *columns.notes]
+        return self.task.texts(records, columns), rows, [*notes, *columns.notes]
 
     def columns(self, records: Records, asked: Asked, need_label: bool = True) -> Columns:
         """Which columns to read: those asked for, else those of training where they are there, else a guess."""
@@ -168,6 +186,34 @@ class Model:
         (directory / CARD).write_text(json.dumps(card, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
+def reported(
+    task: Task,
+    part: Part,
+    examples: Examples,
+    outputs: torch.Tensor,
+    judged: Sequence[Judged],
+    *,
+    facts: tuple[tuple[str, str], ...],
+    notes: tuple[str, ...],
+    metric: str,
+    history: tuple[dict[str, float], ...],
+) -> Report:
+    """The report on some rows: outputs are what the model made of them, judged the baselines and then the model."""
+    details = [(verdict.name, task.breakdown(part.truth, answers)) for verdict, answers in judged[-2:]]
+    return Report(
+        title=f"{task.name}: {part.records.path}",
+        facts=facts,
+        notes=notes,
+        metrics=task.shown(metric),
+        metric=metric,
+        verdicts=tuple(verdict for verdict, _ in judged),
+        history=history,
+        split=part.name,
+        findings=task.findings(part.texts, examples, outputs),
+        breakdown=tuple((name, text) for name, text in details if text),
+    )
+
+
 def load(directory: str | Path) -> Model:
     """The model of a finished run, or of any Hugging Face directory with a classifier of a family we have.
 
@@ -184,12 +230,13 @@ def load(directory: str | Path) -> Model:
     for name, digest in card.get("sha256", {}).items():
         if not (place / name).exists() or sha256(place / name) != digest:
             raise InputError(f"{place / name}: not the file that was saved (its sha256 differs); take a whole copy")
-    if not labels_of(read_config(place)):
-        raise InputError(f"{place / 'config.json'}: no id2label, so not a classifier; fine-tune it: headwise train")
-    checkpoint = read_model(place)
-    multi_label = checkpoint.config.get("problem_type") == "multi_label_classification"
+    config = read_config(place)
+    kind = named(card["task"]) if "task" in card else usual(config)
+    if kind is None:
+        raise InputError(f"{place / 'config.json'}: no head for a task of ours; fine-tune it: headwise train")
+    checkpoint = read_model(place, purpose=kind.purpose)
     most = json_object(place / "tokenizer_config.json").get("model_max_length") or math.inf
     if not isinstance(most, int | float) or most < 3:
         raise InputError(f"{place / 'tokenizer_config.json'}: model_max_length is no length; fetch the file again")
     tokenizer = TextTokenizer.read(place, int(min(most, checkpoint.max_length)), checkpoint.vocab_size)
-    return Model(TextClassification(checkpoint.labels, multi_label), checkpoint, tokenizer, card)
+    return Model(kind.of_config(config, checkpoint.labels), checkpoint, tokenizer, card)

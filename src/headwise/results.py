@@ -6,7 +6,7 @@ import json
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,46 +16,44 @@ import torch
 
 from headwise.errors import InputError
 from headwise.job import Job
-from headwise.judging import baselines, classification
-from headwise.judging.metrics import METRICS
 from headwise.judging.report import Report, Verdict, as_html
-from headwise.model import Model
+from headwise.model import Judged, Model, reported
 from headwise.progress import Narrator
 from headwise.reading.batches import Rows
+from headwise.tasks.task import Array
 from headwise.training.loop import State, features, predicted
 from headwise.training.saving import whole
 
 FROZEN_TOKENS = 400_000  # as much of the training rows the frozen baseline reads, for time's sake
-Judged = tuple[Verdict, np.ndarray[Any, Any]]  # with what was predicted
 
 
 def judged_before(job: Job, narrator: Narrator) -> tuple[Judged, ...]:
-    """What fine-tuning has to beat: the majority class, TF-IDF, and the model as it is now with a linear layer."""
-    truth, task = job.train.targets.astype(np.int64), job.data.task
-    answers: dict[str, Callable[[], np.ndarray[Any, Any]]] = {
-        "majority class": lambda: baselines.majority(truth, len(job.judged)),
-        "TF-IDF + logistic regression": lambda: baselines.tfidf(
-            job.data.train.texts, truth, job.data.judged.texts, job.recipe.seed
-        ),
-    }
-    rows = np.random.default_rng(job.recipe.seed).permutation(len(job.train))
-    rows = rows[: max(len(task.labels), int((job.train.tokens.lengths[rows].cumsum() <= FROZEN_TOKENS).sum()))]
-    name = f"{job.name} before fine-tuning (frozen features + logistic regression"
-    name += ")" if len(rows) == len(job.train) else f" on {len(rows):,} rows)"
-    answers[name] = lambda: baselines.frozen(
-        known_features(job, rows),
-        truth[rows],
-        features(job.checkpoint.model, job.judged.tokens, job.recipe.precision),
-        job.recipe.seed,
-    )
+    """What fine-tuning has to beat: the task's baselines, and the model as it is now with a linear layer."""
+    task, (train, part) = job.data.task, (job.data.train, job.data.judged)
+    answers = task.baselines(train.texts, train.truth, part.texts, job.recipe.seed)
+    if task.frozen is not None:
+        name, answer = frozen(job, task.frozen)
+        answers[name] = answer
     found = []
     for name, answer in answers.items():
         with narrator.wait(name):
             began = time.perf_counter()
             predicted = answer()
-            scores = task.scored(job.judged.targets, predicted)
+            scores = task.scored(part.truth, predicted)
             found.append((Verdict(name, scores, time.perf_counter() - began), predicted))
     return tuple(found)
+
+
+def frozen(job: Job, fit: Callable[[Array, Array, Array, int], Array]) -> tuple[str, Callable[[], Array]]:
+    """The model as it is with a linear layer on top: what it is called, and how to get its answers."""
+    rows = np.random.default_rng(job.recipe.seed).permutation(len(job.train))
+    rows = rows[: max(len(job.data.task.labels), int((job.train.lengths[rows].cumsum() <= FROZEN_TOKENS).sum()))]
+    name = f"{job.name} before fine-tuning (frozen features + logistic regression"
+    name += ")" if len(rows) == len(job.train) else f" on {len(rows):,} rows)"
+    model, precision = job.checkpoint.model, job.recipe.precision
+    return name, lambda: fit(
+        known_features(job, rows), job.train.truth[rows], features(model, job.judged.tokens, precision), job.recipe.seed
+    )
 
 
 def known_features(job: Job, rows: Rows) -> np.ndarray[Any, Any]:
@@ -71,30 +69,24 @@ def finish(job: Job, state: State, before: tuple[Judged, ...], narrator: Narrato
     """The trained model, and the report on the rows it is judged by."""
     task, part = job.data.task, job.data.judged
     with narrator.wait(f"judging on {part.name}"):
-        logits, _ = predicted(state.model, job.judged.tokens, task)
-    probabilities = task.probabilities(logits)
-    truth, answer = part.targets.astype(np.int64), task.decide(probabilities).astype(np.int64)
-    scores = task.score(part.targets, probabilities)
-    after = Verdict(f"{job.name} after fine-tuning", scores, state.seconds)
-    judged = (*before, (after, answer))
+        outputs, _ = predicted(state.model, task, job.judged)
+    answers = task.decide(job.judged, outputs)
+    after = Verdict(f"{job.name} after fine-tuning", task.scored(part.truth, answers), state.seconds)
     steps = [{"step": step + 1, "loss": loss} for step, loss in enumerate(state.losses)]
     evaluations = [
         {"step": one["step"], "valid_loss": one["loss"]} | {f"valid_{k}": v for k, v in one["scores"].items()}
         for one in state.history
     ]
-    report = Report(
-        title=f"{task.name}: {part.records.path}",
+    report = reported(
+        task,
+        part,
+        job.judged,
+        outputs,
+        (*before, (after, answers)),
         facts=tuple(facts(job, state)),
         notes=job.notes,
-        metrics=classification.metrics(truth, job.metric),
         metric=job.metric,
-        verdicts=tuple(verdict for verdict, _ in judged),
         history=tuple(steps + evaluations),
-        split=part.name,
-        hint=classification.hint(truth),
-        sections=classification.sections(task.labels, truth, probabilities, answer, part.texts, scores),
-        breakdown=classification.breakdown(task.labels, truth, judged),
-        numbers=classification.numbers(task.labels, truth, answer),
     )
     card = {
         "headwise": version("headwise"),
@@ -105,15 +97,15 @@ def finish(job: Job, state: State, before: tuple[Judged, ...], narrator: Narrato
         "recipe": asdict(job.recipe),
         "data": job.data.fingerprints(),
         "judged_on": part.name,
-        "metrics": {name: after.scores.named(name) for name in METRICS},
+        "metrics": {name: after.scores.named(name) for name in task.metrics},
     }
-    return Model(replace(task, class_weights=None, label_smoothing=0.0), job.checkpoint, job.tokenizer, card, report)
+    return Model(task.finished(state.model), job.checkpoint, job.tokenizer, card, report)
 
 
 def facts(job: Job, state: State) -> list[tuple[str, str]]:
     """What a reader needs to know to believe the figures, or to get them again."""
     rows = {"train": len(job.train), "validation": len(job.valid), job.data.judged.name: len(job.judged)}
-    tokens = job.train.tokens.lengths.mean() * len(job.train) * state.step / job.recipe.steps_per_epoch(len(job.train))
+    tokens = job.train.lengths.mean() * len(job.train) * state.step / job.recipe.steps_per_epoch(len(job.train))
     return [
         ("model", job.name),
         ("rows", ", ".join(f"{name} {count:,}" for name, count in rows.items())),
@@ -144,6 +136,7 @@ def model_card(model: Model, report: Report) -> str:
     lines = [["", *report.metrics.values()], ["---"] * (1 + len(report.metrics))]
     lines += [[one.name, *(f"{one.scores.named(name):.4f}" for name in report.metrics)] for one in report.verdicts]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    purpose = model.task.purpose
     told = "\n".join(f"- {name}: {value}" for name, value in report.facts)
     return f"""---
 library_name: transformers
@@ -160,5 +153,5 @@ On {report.verdicts[-1].scores.rows:,} {report.split} rows:
 
 {told}
 
-`headwise predict . "a text"` asks it; transformers opens it with AutoModelForSequenceClassification.
+`headwise predict . "a text"` asks it; transformers opens it with Auto{"" if purpose == "Model" else "Model"}{purpose}.
 """

@@ -91,7 +91,9 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         order = [int(code) for code in trained.labels]
         self.columns_ = np.argsort(order)
         if len(set(names)) == len(names):  # not where 1 and "1" are two classes
-            trained = replace(trained, task=replace(trained.task, labels=tuple(names[code] for code in order)))
+            trained = replace(
+                trained, task=replace(trained.classification, labels=tuple(names[code] for code in order))
+            )
         self.model_: Model = trained
         return self
 

@@ -15,7 +15,6 @@ from headwise.insight.explanation import Array
 from headwise.insight.question import Pieces, Question
 from headwise.insight.words import pieces
 from headwise.model import Model
-from headwise.reading.batches import Examples
 from headwise.training.data import Asked, Source
 
 METHOD = "occlusion"  # below some hundred words the cheapest that is trusted mostly, and it has a sign
@@ -42,7 +41,7 @@ def words_that_drive(
     if least_texts < 1:
         raise InputError(f"--least-texts {least_texts}: expected 1 or more")
     texts, _, notes = model.unlabelled(source, asked)
-    answers = model.task.decide(model.probabilities(texts))
+    answers = model.classification.chosen(model.probabilities(texts))
     given = answers.astype(bool) if answers.ndim == 2 else answers[:, None] == np.arange(len(model.labels))  # [b c]
     numbers = [number for number, name in enumerate(model.labels) if given[:, number].any() and label in (None, name)]
     if not numbers:
@@ -52,7 +51,7 @@ def words_that_drive(
     def each(number: int) -> Iterator[tuple[Pieces, Array]]:
         for row in np.flatnonzero(given[:, number]):
             own = pieces(model.tokenizer, texts[row])
-            question = towards(model.task, Question(number))
+            question = towards(model.classification, Question(number))
             yield own, attribution(method, model.checkpoint.model, own, question).words
             if done is not None:
                 done(next(explained), total)
@@ -69,12 +68,9 @@ def heads_that_matter(
     Raises InputError for a table of one row.
     """
     part, notes = model.read(source, asked)
-    if len(part.targets) < 2:
+    if len(part) < 2:
         raise InputError(f"{part.records.path}: one row; to rank heads and to judge pruning two are needed, better 500")
-    tokens = model.tokenizer.encode(part.texts)
-    ranking, judging = (
-        Examples(tokens.select(rows), part.targets[rows])
-        for rows in (np.arange(0, len(tokens), 2), np.arange(1, len(tokens), 2))
-    )
+    halves = (part.select(np.arange(first, len(part), 2), part.name) for first in (0, 1))
+    ranking, judging = (model.task.examples(model.tokenizer, half.texts, half.truth) for half in halves)
     heads = head_importance(model.checkpoint.model, model.task, ranking, done)
     return heads, pruning_curve(model.checkpoint.model, model.task, judging, heads.order, done=done), notes

@@ -28,7 +28,8 @@ def examples():
     lengths = generator.integers(3, 10, 60)
     ids = generator.integers(0, 50, lengths.sum()).astype(np.int32)
     tokens = Tokens(ids, np.zeros_like(ids, np.int8), lengths, np.zeros_like(lengths), None)
-    return Examples(tokens, generator.integers(0, 3, 60))
+    classes = generator.integers(0, 3, 60)
+    return Examples(tokens, classes, classes)
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +45,8 @@ def planted(examples):
             weight = part.attention.layer.out.weight.view(32, 4, 8)
             for head in range(4):
                 weight[:, head] *= 3.0 if (layer, head) == IMPORTANT else 0.01
-    answers = predicted(model, examples.tokens, TASK)[0].argmax(1).numpy()
-    return model, Examples(examples.tokens, answers)
+    answers = predicted(model, TASK, examples)[0].argmax(1).numpy()
+    return model, Examples(examples.tokens, answers, answers)
 
 
 def test_the_planted_head_is_found_and_the_model_stays_whole(planted):
@@ -73,7 +74,7 @@ def test_a_head_taken_away_says_nothing(planted):
         value = silent.encoder.blocks[layer].attention.layer.value
         value.weight.data.view(4, 8, 32)[head] = 0
         value.bias.data.view(4, 8)[head] = 0
-    loss = predicted(silent, examples.tokens, TASK, examples.targets)[1]
+    loss = predicted(silent, TASK, examples)[1]
     assert found[0] == pytest.approx(loss, abs=1e-6)
     assert judge.without([]) == whole
 

@@ -14,8 +14,9 @@ import torch.nn.functional as F
 
 import headwise
 from headwise.errors import InputError
+from headwise.reading.batches import Batch
 from headwise.reading.records import from_columns
-from headwise.tasks.text_classification import TextClassification, class_weights, labels_in
+from headwise.tasks.text_classification import TextClassification, labels_in, weights_of
 
 FAST = {"learning_rate": 3e-3, "batch_size": 8, "epochs": 60, "eval_steps": 10, "patience": 99, "quiet": True}
 KINDS = ["single", "pairs", "bars", "lists"]
@@ -174,7 +175,7 @@ def test_the_loss_is_that_of_torch_with_weights_and_smoothing(weights, smoothing
     task = TextClassification(("a", "b", "c"), class_weights=weights, label_smoothing=smoothing)
     targets = torch.from_numpy(CLASSES)
     expected = F.cross_entropy(LOGITS, targets, weights and torch.tensor(weights), label_smoothing=smoothing)
-    mean = task.weighted_loss(LOGITS, targets).sum() / task.weights(CLASSES).sum()
+    mean = task.losses(LOGITS, Batch(None, None, targets, None)).sum() / task.weights(CLASSES).sum()
     assert mean.item() == pytest.approx(expected.item(), rel=1e-6)
 
 
@@ -183,23 +184,26 @@ def test_the_loss_of_several_labels_is_that_of_torch():
     targets = F.one_hot(torch.from_numpy(CLASSES), 3).float()
     positive = torch.tensor(task.class_weights)
     expected = F.binary_cross_entropy_with_logits(LOGITS, targets, pos_weight=positive)
-    mean = task.weighted_loss(LOGITS, targets).sum() / task.weights(targets.numpy()).sum()
+    mean = task.losses(LOGITS, Batch(None, None, targets, None)).sum() / task.weights(targets.numpy()).sum()
     assert mean.item() == pytest.approx(expected.item(), rel=1e-6)
     smooth = replace(task, label_smoothing=0.2)
     expected = F.binary_cross_entropy_with_logits(LOGITS, targets * 0.8 + 0.1, pos_weight=positive)
-    assert smooth.weighted_loss(LOGITS, targets).mean().item() == pytest.approx(expected.item(), rel=1e-6)
+    found = smooth.losses(LOGITS, Batch(None, None, targets, None)).mean().item()
+    assert found == pytest.approx(expected.item(), rel=1e-6)
+        expected.item(), rel=1e-6
+    )
 
 
 def test_class_weights_none_balanced_and_given():
     from sklearn.utils.class_weight import compute_class_weight
 
     labels = ("a", "b", "c")
-    assert class_weights("none", labels, CLASSES) is None
+    assert weights_of("none", labels, CLASSES) is None
     theirs = compute_class_weight("balanced", classes=np.arange(3), y=CLASSES)
-    assert class_weights("balanced", labels, CLASSES) == pytest.approx(tuple(theirs))
-    assert class_weights({"c": 3, "a": 1, "b": 2}, labels, CLASSES) == (1.0, 2.0, 3.0)
+    assert weights_of("balanced", labels, CLASSES) == pytest.approx(tuple(theirs))
+    assert weights_of({"c": 3, "a": 1, "b": 2}, labels, CLASSES) == (1.0, 2.0, 3.0)
     several = np.array([[1, 0], [1, 0], [1, 1], [0, 1]])
-    assert class_weights("balanced", ("a", "b"), several) == pytest.approx((1 / 3, 1))
+    assert weights_of("balanced", ("a", "b"), several) == pytest.approx((1 / 3, 1))
 
 
 @pytest.mark.parametrize(
@@ -214,7 +218,7 @@ def test_class_weights_none_balanced_and_given():
 )
 def test_wrong_class_weights_are_refused(given, told):
     with pytest.raises(InputError, match=told):
-        class_weights(given, ("a", "b", "c"), CLASSES)
+        weights_of(given, ("a", "b", "c"), CLASSES)
 
 
 def test_lists_where_one_label_is_expected_are_refused(run_of, table, tmp_path):

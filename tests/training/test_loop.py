@@ -31,7 +31,7 @@ def examples(directory_of, films):
     tokenizer = TextTokenizer.read(directory_of("bert"), 40)
     texts = [" ".join([text] * (1 + i % 5)) for i in range(4) for text, _ in films]
     targets = np.array([TASK.labels.index(label) for _, label in films] * 4)
-    return Examples(tokenizer.encode(texts), targets)
+    return TASK.examples(tokenizer, texts, targets)
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_an_epoch_sees_every_row_once_and_the_next_in_another_order(examples):
 
 def test_dropout_is_on_in_training_and_off_in_evaluation(begin, examples):
     state = begin(replace(PLAIN, dropout=0.5))
-    first, again = (predicted(state.model, examples.tokens, TASK)[0] for _ in range(2))
+    first, again = (predicted(state.model, TASK, examples)[0] for _ in range(2))
     assert torch.equal(first, again)
     seen = []
     state.model.encoder.register_forward_pre_hook(lambda module, _: seen.append(module.training))
@@ -133,15 +133,15 @@ def test_dropout_is_on_in_training_and_off_in_evaluation(begin, examples):
 
 def test_predictions_come_back_in_the_order_of_the_rows(begin, examples, monkeypatch):
     model = begin(PLAIN).model
-    logits, loss = predicted(model, examples.tokens, TASK, examples.targets)
+    logits, loss = predicted(model, TASK, examples)
     for row in (0, 13, 31):
-        alone, _ = predicted(model, examples.tokens.select(np.array([row])), TASK)
+        alone, _ = predicted(model, TASK, Examples(examples.tokens.select(np.array([row]))))
         assert torch.allclose(alone[0], logits[row], atol=1e-5)
     expected = torch.nn.functional.cross_entropy(logits, torch.from_numpy(examples.targets))
     assert loss == pytest.approx(expected.item(), abs=1e-6)
     told = []
     monkeypatch.setattr(batches, "TOKENS_PER_PASS", 200)
-    predicted(model, examples.tokens, TASK, done=lambda rows, total: told.append((rows, total)))
+    predicted(model, TASK, examples, done=lambda rows, total: told.append((rows, total)))
     assert len(told) > 2 and told[-1] == (32, 32)
 
 

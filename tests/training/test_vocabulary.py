@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from headwise.families.checkpoint import read_model
-from headwise.reading.batches import Examples
 from headwise.reading.text import TextTokenizer
 from headwise.tasks.text_classification import TextClassification
 from headwise.training.loop import State, predicted, training
@@ -24,8 +23,8 @@ def parts(directory_of, films):
     """Rows to train on, rows to validate on with tokens of their own, and the model before a step."""
     tokenizer = TextTokenizer.read(directory_of("bert"), 40)
     targets = np.array([TASK.labels.index(label) for _, label in films])
-    train = Examples(tokenizer.encode([text for text, _ in films[:5]]), targets[:5])
-    valid = Examples(tokenizer.encode([text for text, _ in films[3:]]), targets[3:])
+    train = TASK.examples(tokenizer, [text for text, _ in films[:5]], targets[:5])
+    valid = TASK.examples(tokenizer, [text for text, _ in films[3:]], targets[3:])
     return train, valid, read_model(directory_of("bert"), 2, dropout=0.1).model
 
 
@@ -57,8 +56,8 @@ def test_the_same_model_comes_out(parts, directory_of):
 
 def test_the_whole_table_is_back_after_a_failure(parts):
     train, valid, model = parts
-    before, _ = predicted(model, valid.tokens, TASK)
+    before, _ = predicted(model, TASK, valid)
     with pytest.raises(KeyboardInterrupt), vocabulary_in_use(model, train, valid) as (_, others):
-        assert torch.allclose(predicted(model, others.tokens, TASK)[0], before, atol=1e-6)
+        assert torch.allclose(predicted(model, TASK, others)[0], before, atol=1e-6)
         raise KeyboardInterrupt
-    assert torch.equal(predicted(model, valid.tokens, TASK)[0], before)
+    assert torch.equal(predicted(model, TASK, valid)[0], before)

@@ -211,7 +211,7 @@ POOLS: dict[str | None, Callable[[Packed], Tensor]] = {
 
 
 class Head(nn.Module):
-    """From the positions of a sequence to its numbers, or to numbers of each position: pool, a dense layer, a linear."""
+    """From the positions of a sequence to its numbers, or those of each position: pool, a dense layer, a linear one."""
 
     def __init__(self, this: spec.Head, d_model: int):
         super().__init__()

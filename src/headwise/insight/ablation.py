@@ -16,7 +16,7 @@ from headwise.core.transformer import HeadedEncoder
 from headwise.insight.explanation import Array, plain
 from headwise.judging.metrics import METRICS
 from headwise.reading.batches import Examples
-from headwise.tasks.text_classification import TextClassification
+from headwise.tasks.task import Task
 from headwise.training.loop import predicted
 
 Done = Callable[[int, int], None]
@@ -64,7 +64,7 @@ class Pruning:
 class Judge:
     """A copy of a model, from which heads can be taken away and to which they come back; the caller's stays whole."""
 
-    def __init__(self, model: HeadedEncoder, task: TextClassification, examples: Examples):
+    def __init__(self, model: HeadedEncoder, task: Task, examples: Examples):
         self.model, self.task, self.examples = copy.deepcopy(model), task, examples
 
     @property
@@ -84,15 +84,14 @@ class Judge:
         before = {layer: weight.clone() for layer, weight in outs.items()}
         for layer, head in heads:
             outs[layer].view(len(outs[layer]), self.heads[1], -1)[:, head] = 0
-        logits, loss = predicted(self.model, self.examples.tokens, self.task, self.examples.targets, done)
+        outputs, loss = predicted(self.model, self.task, self.examples, done)
         for layer, weight in before.items():
             outs[layer].copy_(weight)
-        return loss, self.task.score(self.examples.targets, self.task.probabilities(logits)).named(self.task.metric)
+        answers = self.task.decide(self.examples, outputs)
+        return loss, self.task.scored(self.examples.truth, answers).named(self.task.metric)
 
 
-def head_importance(
-    model: HeadedEncoder, task: TextClassification, examples: Examples, done: Done | None = None
-) -> Heads:
+def head_importance(model: HeadedEncoder, task: Task, examples: Examples, done: Done | None = None) -> Heads:
     """Take away each head by itself (Michel et al. 2019, arXiv:1905.10650, section 3.2). The model is not changed.
 
     done is told how many rows are done, of all passes over them.
@@ -108,7 +107,7 @@ def head_importance(
 
 def pruning_curve(
     model: HeadedEncoder,
-    task: TextClassification,
+    task: Task,
     examples: Examples,
     order: Sequence[tuple[int, int]],
     shares: Sequence[float] = SHARES,

@@ -4,7 +4,6 @@ Truth and predictions are integers, [rows] for a single label or [rows, classes]
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -15,53 +14,36 @@ from headwise.errors import printable
 from headwise.judging.baselines import Text, joined
 from headwise.judging.metrics import METRICS, Scores, classification_report, confusion, counts, score
 from headwise.judging.plots import BLUE, GREY, svg
-from headwise.judging.report import Verdict
-from headwise.judging.sections import Cell, Column, Matrix, Plot, Section, Table, beginning
+from headwise.judging.sections import Cell, Column, Findings, Matrix, Plot, Section, Table, beginning
 
 
-def metrics(truth: np.ndarray, metric: str) -> dict[str, str]:
+def metrics(multi_label: bool, metric: str) -> dict[str, str]:
     """The metrics worth a column. With a single label, micro F1 is accuracy once more, shown where it is `metric`."""
-    left_out = "micro_f1" if truth.ndim == 1 and metric != "micro_f1" else None
+    left_out = "micro_f1" if not multi_label and metric != "micro_f1" else None
     return {name: said for name, said in METRICS.items() if name != left_out}
 
 
-def hint(truth: np.ndarray) -> str:
-    """How the scores are to be read, where that is not plain."""
-    if truth.ndim == 1:
-        return ""
-    return "A row can have several labels; accuracy is the share of rows with exactly the right set."
-
-
-def sections(
+def findings(
     labels: Sequence[str],
     truth: np.ndarray,
     probabilities: np.ndarray,  # [rows, classes]
     predicted: np.ndarray,
     texts: Sequence[Text],  # [rows]
     scores: Scores,
-) -> tuple[Section, ...]:
-    """The page's sections on these predictions. Of several labels a row, there is no confusion of one with another."""
-    shown = () if truth.ndim == 2 else _confusions(labels, confusion(truth, predicted, len(labels)))
+) -> Findings:
+    """Confusions, where a row has one label; class by class; the worst mistakes. The matrix for up to 200 labels."""
+    cells = confusion(truth, predicted, len(labels))
+    shown = () if truth.ndim == 2 else _confusions(labels, cells)
     mistakes = _mistakes(labels, truth, probabilities, predicted, texts)
-    return (*shown, _class_by_class(truth, predicted, scores), mistakes)
+    several = "A row can have several labels; accuracy is the share of rows with exactly the right set."
+    return Findings(
+        "" if truth.ndim == 1 else several,
+        (*shown, _class_by_class(truth, predicted, scores), mistakes),
+        {"labels": list(labels)} | ({"confusion_matrix": cells.tolist()} if len(labels) <= 200 else {}),
+    )
 
 
-def breakdown(
-    labels: Sequence[str], truth: np.ndarray, judged: Sequence[tuple[Verdict, np.ndarray]]
-) -> tuple[tuple[str, str], ...]:
-    """Class by class, for the terminal, the last two verdicts with what they predicted."""
-    return tuple((verdict.name, _as_text(labels, truth, predicted)) for verdict, predicted in judged[-2:])
-
-
-def numbers(labels: Sequence[str], truth: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
-    """For metrics.json: the labels and, for up to 200, the confusion matrix (see `metrics.confusion`)."""
-    found: dict[str, Any] = {"labels": list(labels)}
-    if len(labels) <= 200:
-        found["confusion_matrix"] = confusion(truth, predicted, len(labels)).tolist()
-    return found
-
-
-def _as_text(labels: Sequence[str], truth: np.ndarray, predicted: np.ndarray) -> str:
+def as_text(labels: Sequence[str], truth: np.ndarray, predicted: np.ndarray) -> str:
     """The classification report; of more than 30 classes, only the ten with the lowest F1."""
     text = classification_report(truth, predicted, [printable(label) for label in labels])
     if len(labels) <= 30:

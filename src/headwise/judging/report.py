@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import jinja2
@@ -13,7 +13,7 @@ from markupsafe import Markup
 from headwise.errors import printable
 from headwise.judging.metrics import Scored
 from headwise.judging.plots import BLUE, GREY, ORANGE, axes, svg
-from headwise.judging.sections import Section
+from headwise.judging.sections import Findings
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,10 +37,8 @@ class Report:
     verdicts: tuple[Verdict, ...]  # the weakest first, the model after fine-tuning last
     history: tuple[dict[str, float], ...]  # {'step', 'loss', …} and, at evaluations, {'step', 'valid_loss', 'valid_…'}
     split: str = "test"  # which rows these are
-    hint: str = ""  # how the scores are to be read, where that is not plain
-    sections: tuple[Section, ...] = ()  # of the page, in their order
+    findings: Findings = Findings()  # of the task
     breakdown: tuple[tuple[str, str], ...] = ()  # for the terminal: names, and text that is laid out already
-    numbers: Mapping[str, Any] = field(default_factory=dict)  # more for metrics.json, plain JSON
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON without the texts."""
@@ -56,7 +54,7 @@ class Report:
             ],
             # JSON knows no NaN, and a loss can be one
             "history": [{k: v if math.isfinite(v) else None for k, v in line.items()} for line in self.history],
-            **self.numbers,
+            **self.findings.numbers,
         }
 
 

@@ -1,7 +1,8 @@
 """What a report's page is made of, whatever the task: tables, plots and confusion matrices."""
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
 
 from markupsafe import Markup
 
@@ -62,6 +63,15 @@ class Matrix:
 
 
 Section = Table | Plot | Matrix
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a task has to tell beside its scores."""
+
+    hint: str = ""  # how the scores are to be read, where that is not plain
+    sections: tuple[Section, ...] = ()
+    numbers: Mapping[str, Any] = field(default_factory=dict)  # for metrics.json, plain JSON
 
 
 def beginning(text: str) -> str:

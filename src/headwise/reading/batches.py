@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,15 +19,55 @@ Rows = npt.NDArray[np.int64]
 TOKENS_PER_PASS = 8192  # what one forward pass holds at most, unless one row alone is longer
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What one forward pass takes: its sequences end to end, and what the model should answer."""
+
+    ids: Packed  # [n]
+    types: Tensor  # [n]
+    targets: Tensor | None  # of the b rows, as their task made them
+    counts: Rows | None  # [b] sequences of each row; None: one each
+
+
+@dataclass(frozen=True, eq=False)
 class Examples:
-    """Rows made ready for a model: their tokens, and what the model should answer."""
+    """b rows made ready for a model by their task: k sequences of tokens, and what the model should answer.
+
+    targets: what the loss compares with; indexed by row numbers [r] they give an array for these rows.
+    truth: what answers are judged by, as the table has it; the same as targets for most tasks.
+    counts: sequences of each row [b], where a row is not just one.
+    layout: whatever the task needs to know of where tokens stand in the texts.
+    """
 
     tokens: Tokens
-    targets: npt.NDArray[np.generic]  # [b …]
+    targets: Any = None
+    truth: Any = None
+    counts: Rows | None = None
+    layout: Any = None
 
     def __len__(self) -> int:
-        return len(self.targets)
+        return len(self.tokens if self.counts is None else self.counts)
+
+    @cached_property
+    def lengths(self) -> Rows:
+        """How many tokens each row has. [b]"""
+        if self.counts is None:
+            return self.tokens.lengths
+        return np.add.reduceat(self.tokens.lengths, self.counts.cumsum() - self.counts)
+
+    def sequences(self, rows: Rows) -> Rows:
+        """The numbers of these rows' sequences, in their order. [r] -> [s]"""
+        if self.counts is None:
+            return rows
+        counts, starts = self.counts[rows], (self.counts.cumsum() - self.counts)[rows]
+        inside = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
+        return np.repeat(starts, counts) + inside
+
+    def batch(self, rows: Rows) -> Batch:
+        """These rows end to end."""
+        targets = None if self.targets is None else torch.from_numpy(self.targets[rows])
+        counts = None if self.counts is None else self.counts[rows]
+        return Batch(*packed(self.tokens, self.sequences(rows)), targets, counts)
 
 
 @lru_cache(maxsize=2)
@@ -53,8 +94,8 @@ def by_length(lengths: npt.NDArray[np.int64]) -> Rows:
     return np.argsort(lengths, kind="stable")
 
 
-def packed(tokens: Tokens, rows: Rows) -> tuple[Packed, Tensor]:
-    """Some rows end to end: ids [n] and their types [n]."""
-    some = tokens.select(rows)
+def packed(tokens: Tokens, sequences: Rows) -> tuple[Packed, Tensor]:
+    """Some sequences end to end: ids [n] and their types [n]."""
+    some = tokens.select(sequences)
     ids, types = (torch.from_numpy(part.astype(np.int64)) for part in (some.ids, some.types))
     return Packed(ids, Lengths(tuple(some.lengths.tolist()))), types

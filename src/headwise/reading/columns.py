@@ -38,6 +38,12 @@ class Columns:
     label: str | None
     notes: tuple[str, ...]
 
+    @property
+    def target(self) -> str:
+        """The label column, of columns that were chosen because one is needed."""
+        assert self.label is not None
+        return self.label
+
 
 def choose_columns(
     records: Records,

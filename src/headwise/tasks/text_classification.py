@@ -2,39 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch.nn.functional as F
 from torch import Tensor
 
+from headwise.core.transformer import HeadedEncoder
 from headwise.errors import InputError, excerpt, listing
-from headwise.judging.metrics import Scores, score
+from headwise.families.family import Purpose
+from headwise.judging import baselines, classification
+from headwise.judging.metrics import METRICS, Scores, score
+from headwise.judging.sections import Findings
+from headwise.reading.batches import Batch, Examples
+from headwise.reading.columns import Columns
 from headwise.reading.records import Records
+from headwise.reading.text import Text
+from headwise.tasks.task import Array, Task
 
-Array = npt.NDArray[Any]
 THRESHOLD = 0.5  # a label of several is given from this probability on
 
 
 @dataclass(frozen=True)
-class TextClassification:
+class TextClassification(Task):
     """What a classifier answers, how it is trained and how its answers are scored.
 
-    Targets are class numbers [b] where a text has one label, zeros and ones [b c] where it may have several.
+    Truth and answers are class numbers [b] where a text has one label, zeros and ones [b c] where it may have several.
     """
 
     name: ClassVar[str] = "text-classification"
+    purpose: ClassVar[Purpose] = "ForSequenceClassification"
+    metrics: ClassVar[Mapping[str, str]] = METRICS
 
     labels: tuple[str, ...]
     multi_label: bool = False
     class_weights: tuple[float, ...] | None = None  # one per label
     label_smoothing: float = 0.0
+
+    @classmethod
+    def fits(cls, records: Records, columns: Columns) -> bool:
+        """Any column can hold labels."""
+        return True
+
+    @classmethod
+    def of_table(
+        cls, records: Records, columns: Columns, separator: str | None = None, known: Sequence[str] = ()
+    ) -> TextClassification:
+        """With the labels that occur; where the model has the same ones, they stay in its order."""
+        column = columns.target
+        multi_label = separator is not None or has_lists(records, column)
+        labels = labels_in(records, column, multi_label, separator)
+        return cls(tuple(known) if set(known) == set(labels) else labels, multi_label)
+
+    @classmethod
+    def of_config(cls, config: Mapping[str, Any], labels: tuple[str, ...]) -> TextClassification:
+        """problem_type says whether a text may have several labels."""
+        return cls(labels, config.get("problem_type") == "multi_label_classification")
 
     @property
     def problem_type(self) -> str:
@@ -46,8 +74,14 @@ class TextClassification:
         """What early stopping watches unless told otherwise."""
         return "micro_f1" if self.multi_label else "accuracy"
 
-    def targets(self, records: Records, column: str, separator: str | None = None) -> Array:
-        """A label column as numbers: [b], or [b c]. Raises InputError at a label that is not one of ours."""
+    @property
+    def kind(self) -> str:
+        """A few words about it for the notes."""
+        return f"{len(self.labels)} labels, {'any number of them' if self.multi_label else 'one'} per text"
+
+    def truth(self, records: Records, columns: Columns, separator: str | None = None) -> Array:
+        """The label column as numbers: [b], or [b c]. Raises InputError at a label that is not one of ours."""
+        column = columns.target
         if not self.multi_label:
             if has_lists(records, column):
                 raise InputError(f"{records.path}: column {column} holds lists, expected one label as in training")
@@ -58,9 +92,20 @@ class TextClassification:
         rows, names = pc.list_parent_indices(lists), pc.list_flatten(lists)
         found = pc.index_in(names, pa.array(self.labels))
         self.refuse_unseen(records, column, found.is_null(), names, rows)
-        targets = np.zeros((len(records), len(self.labels)), np.float32)
-        targets[rows.to_numpy(), found.to_numpy()] = 1
-        return targets
+        truth = np.zeros((len(records), len(self.labels)), np.float32)
+        truth[rows.to_numpy(), found.to_numpy()] = 1
+        return truth
+
+    def strata(self, truth: Array) -> Array:
+        """A row's label; of several its first."""
+        return np.asarray(self.labels)[truth.argmax(1) if self.multi_label else truth]
+
+    def settled(
+        self, class_weights: str | Mapping[str, float], label_smoothing: float, truth: Array
+    ) -> TextClassification:
+        """With the weights and the smoothing of a recipe."""
+        weights = weights_of(class_weights, self.labels, truth)
+        return replace(self, class_weights=weights, label_smoothing=label_smoothing)
 
     def refuse_unseen(self, records: Records, column: str, unseen: Any, names: Any, rows: Any = None) -> None:
         """Raise InputError at the first name that is marked as unseen."""
@@ -72,51 +117,85 @@ class TextClassification:
                 f"which has {listing(self.labels)}; mend the label or leave the row out"
             )
 
-    def weighted_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Each row's loss, times its weight. logits [b c] -> [b]"""
+    def finished(self, model: HeadedEncoder) -> TextClassification:
+        """Without what only the loss needs."""
+        return replace(self, class_weights=None, label_smoothing=0.0)
+
+    def losses(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Each row's loss, times its weight. outputs [b c] -> [b]"""
+        targets, smoothing = batch.targets, self.label_smoothing
+        assert targets is not None
+        weight = None if self.class_weights is None else outputs.new_tensor(self.class_weights)
         if self.multi_label:
-            smooth = targets * (1 - self.label_smoothing) + self.label_smoothing / 2
-            positive = None if self.class_weights is None else logits.new_tensor(self.class_weights)
-            return F.binary_cross_entropy_with_logits(logits, smooth, reduction="none", pos_weight=positive).mean(1)
-        weight = None if self.class_weights is None else logits.new_tensor(self.class_weights)
-        return F.cross_entropy(logits, targets, weight, reduction="none", label_smoothing=self.label_smoothing)
+            smooth = targets * (1 - smoothing) + smoothing / 2
+            return F.binary_cross_entropy_with_logits(outputs, smooth, reduction="none", pos_weight=weight).mean(1)
+        return F.cross_entropy(outputs, targets, weight, reduction="none", label_smoothing=smoothing)
 
     def weights(self, targets: Array) -> Array:
-        """What each row counts in a mean: losses are summed and divided by the sum of these. [b]"""
+        """What each row counts in a mean. [b]"""
         if self.multi_label or self.class_weights is None:
             return np.ones(len(targets))
         return np.asarray(self.class_weights)[targets]
 
-    def probabilities(self, logits: Tensor) -> Array:
+    def probabilities(self, outputs: Tensor) -> Array:
         """[b c] -> [b c]: over the labels where a text has one, each by itself where it may have several."""
-        return (logits.sigmoid() if self.multi_label else logits.softmax(-1)).numpy()
+        return (outputs.sigmoid() if self.multi_label else outputs.softmax(-1)).numpy()
 
-    def decide(self, probabilities: Array) -> Array:
-        """The answer, shaped like targets: the likeliest label, or all that reach the threshold."""
+    def decide(self, examples: Examples, outputs: Tensor) -> Array:
+        """The likeliest label, or all that reach the threshold."""
+        return self.chosen(self.probabilities(outputs))
+
+    def chosen(self, probabilities: Array) -> Array:
+        """The same from probabilities. [b c] -> [b] or [b c]"""
         if self.multi_label:
             return (probabilities >= THRESHOLD).astype(np.float32)
         return probabilities.argmax(1)
 
-    def answers(self, probabilities: Array) -> list[dict[str, Any]]:
+    def told(self, examples: Examples, outputs: Tensor) -> list[dict[str, Any]]:
         """For people and programs: {"label", "score"}, or {"labels", "scores"} where there may be several."""
+        probabilities = self.probabilities(outputs)
         if not self.multi_label:
             best = probabilities.argmax(1)
             return [
                 {"label": self.labels[i], "score": float(row[i])} for i, row in zip(best, probabilities, strict=True)
             ]
-        chosen = [np.flatnonzero(row) for row in self.decide(probabilities)]
+        chosen = [np.flatnonzero(row) for row in self.chosen(probabilities)]
         return [
             {"labels": [self.labels[i] for i in mine], "scores": [float(row[i]) for i in mine]}
             for mine, row in zip(chosen, probabilities, strict=True)
         ]
 
-    def score(self, targets: Array, probabilities: Array) -> Scores:
-        """Accuracy, F1 and the rest, over rows that have targets."""
-        return self.scored(targets, self.decide(probabilities))
+    def scored(self, truth: Array, answers: Array) -> Scores:
+        """Accuracy, F1 and the rest."""
+        return score(truth.astype(np.int64), answers.astype(np.int64), self.labels)
 
-    def scored(self, targets: Array, answers: Array) -> Scores:
-        """The same of answers shaped like targets, whoever gave them."""
-        return score(targets.astype(np.int64), answers.astype(np.int64), self.labels)
+    def baselines(
+        self, train: Sequence[Text], truth: Array, texts: Sequence[Text], seed: int
+    ) -> dict[str, Callable[[], Array]]:
+        """The commonest answer, and logistic regression on words."""
+        known = truth.astype(np.int64)
+        return {
+            "majority class": lambda: baselines.majority(known, len(texts)),
+            "TF-IDF + logistic regression": lambda: baselines.tfidf(train, known, texts, seed),
+        }
+
+    def frozen(self, features: Array, truth: Array, others: Array, seed: int) -> Array:
+        """Logistic regression on features of the model as it is."""
+        return baselines.frozen(features, truth.astype(np.int64), others, seed)
+
+    def shown(self, metric: str) -> Mapping[str, str]:
+        """With a single label, micro F1 is accuracy once more."""
+        return classification.metrics(self.multi_label, metric)
+
+    def findings(self, texts: Sequence[Text], examples: Examples, outputs: Tensor) -> Findings:
+        """Confusions, classes and mistakes."""
+        probabilities, truth = self.probabilities(outputs), examples.truth.astype(np.int64)
+        answers = self.chosen(probabilities).astype(np.int64)
+        return classification.findings(self.labels, truth, probabilities, answers, texts, self.scored(truth, answers))
+
+    def breakdown(self, truth: Array, answers: Array) -> str:
+        """scikit-learn's classification report."""
+        return classification.as_text(self.labels, truth.astype(np.int64), answers.astype(np.int64))
 
 
 def label_lists(records: Records, column: str, separator: str | None) -> Any:
@@ -156,7 +235,7 @@ def labels_in(records: Records, column: str, multi_label: bool, separator: str |
     return tuple(sorted(names, key=int if numbers else str))
 
 
-def class_weights(given: str | Mapping[str, float], labels: Sequence[str], targets: Array) -> tuple[float, ...] | None:
+def weights_of(given: str | Mapping[str, float], labels: Sequence[str], targets: Array) -> tuple[float, ...] | None:
     """One weight per label: none, rows / (classes · rows of the class) as scikit-learn balances, or as given.
 
     Of several labels each is balanced by itself: its rows without / its rows with. Raises InputError for a

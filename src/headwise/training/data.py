@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
@@ -15,13 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headwise.errors import InputError
-from headwise.reading.batches import Examples
+from headwise.families.family import Purpose
 from headwise.reading.columns import Columns, choose_columns
 from headwise.reading.records import Records
 from headwise.reading.splits import script, shared_texts, split
 from headwise.reading.tables import read
-from headwise.reading.text import Texts, TextTokenizer
-from headwise.tasks.text_classification import TextClassification, has_lists, labels_in
+from headwise.reading.text import Texts
+from headwise.tasks import TASKS, guessed, named
+from headwise.tasks.task import Task
 
 Source = str | Path | Records  # a file, or rows already in memory
 VALIDATION, TEST = 0.1, 0.1  # shares of the rows where only one file is given
@@ -36,6 +37,7 @@ def word(default: Any, help: str) -> Any:
 class Asked:
     """What a user may say about a table; None is guessed, and the guess is told."""
 
+    task: str | None = word(None, f"{', '.join(TASKS)}; guessed from the table unless given")
     text_column: str | None = word(None, "column of the text; found by its usual names unless given")
     pair_column: str | None = word(None, "column of the second text, where texts come in pairs")
     label_column: str | None = word(None, "column of the label; found by its usual names unless given")
@@ -56,12 +58,12 @@ class Part:
     name: str
     records: Records
     texts: Texts
-    targets: npt.NDArray[Any]  # [b] or [b c]
+    truth: npt.NDArray[Any]  # [b …] as the task reads it
 
     def select(self, rows: npt.NDArray[np.int64], name: str) -> Part:
         records, at = self.records.select(rows), pa.array(rows)
         second = None if self.texts.second is None else self.texts.second.take(at)
-        return Part(name, records, Texts(self.texts.first.take(at), second), self.targets[rows])
+        return Part(name, records, Texts(self.texts.first.take(at), second), self.truth[rows])
 
     @property
     def joined(self) -> pa.ChunkedArray:
@@ -70,8 +72,8 @@ class Part:
             return self.texts.first
         return pc.binary_join_element_wise(self.texts.first, self.texts.second, "\0")
 
-    def examples(self, tokenizer: TextTokenizer) -> Examples:
-        return Examples(tokenizer.encode(self.texts), self.targets)
+    def __len__(self) -> int:
+        return len(self.texts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +85,7 @@ class Data:
     test: Part | None
     columns: Columns
     asked: Asked
-    task: TextClassification
+    task: Task
     notes: tuple[str, ...]
 
     @property
@@ -97,43 +99,41 @@ class Data:
         return [part for part in (self.train, self.valid, self.test) if part is not None]
 
     def fingerprints(self) -> dict[str, str]:
-        """sha256 of each split's texts and targets."""
+        """sha256 of each split's texts and truth."""
         return {part.name: fingerprint(part) for part in self.parts}
 
 
 def read_data(
-    train: Source, valid: Source | None, test: Source | None, asked: Asked, seed: int, known: Sequence[str] = ()
+    train: Source,
+    valid: Source | None,
+    test: Source | None,
+    asked: Asked,
+    seed: int,
+    known: Mapping[Purpose | None, tuple[str, ...]],
 ) -> Data:
     """Read what is given and split off what is not.
 
-    known: labels a model has already; where the data has the same ones, they stay in that order.
+    known: labels a model has already, by what its head is for.
 
     Raises InputError for files that cannot be read, columns that cannot be found, empty texts, a single class,
     and labels that training never sees.
     """
     records, notes = opened(train, asked)
     columns = choose_columns(records, asked.text_column, asked.pair_column, asked.label_column)
-    assert columns.label is not None  # choose_columns finds one or raises
-    multi_label = asked.label_separator is not None or has_lists(records, columns.label)
-    records, skipped = refused_or_skipped(records, columns, asked.skip_empty)
-    labels = labels_in(records, columns.label, multi_label, asked.label_separator)
-    task = TextClassification(tuple(known) if set(known) == set(labels) else labels, multi_label)
+    kind = guessed(records, columns) if asked.task is None else named(asked.task)
+    records, skipped = refused_or_skipped(records, columns, kind, asked.skip_empty)
+    task = kind.of_table(records, columns, asked.label_separator, known.get(kind.purpose, ()))
     whole = part_of(records, "train", columns, task, asked)
     language = f"language: {script(whole.texts.first)} (guessed from the letters)"
-    notes += [*columns.notes, f"task: {task.name}, {kind(task)}", language, *skipped]
+    notes += [*columns.notes, f"task: {task.name}, {task.kind}", language, *skipped]
     given: dict[str, Part | None] = {"validation": None, "test": None}
     for name, source in (("validation", valid), ("test", test)):
         if source is not None:
             given[name], said = other_part(source, name, columns, task, asked)
             notes += said
-    parts, said = split_off(whole, given, seed, task.labels)
+    parts, said = split_off(whole, given, seed, task)
     data = Data(parts["train"], parts["validation"], parts.get("test"), columns, asked, task, ())
     return replace(data, notes=(*notes, *said, *repeated(data)))
-
-
-def kind(task: TextClassification) -> str:
-    """A few words for the notes."""
-    return f"{len(task.labels)} labels, {'any number of them' if task.multi_label else 'one'} per text"
 
 
 def opened(source: Source, asked: Asked) -> tuple[Records, list[str]]:
@@ -151,14 +151,12 @@ def opened(source: Source, asked: Asked) -> tuple[Records, list[str]]:
     return records, list(records.notes)
 
 
-def refused_or_skipped(records: Records, columns: Columns, skip: bool) -> tuple[Records, list[str]]:
+def refused_or_skipped(records: Records, columns: Columns, task: type[Task], skip: bool) -> tuple[Records, list[str]]:
     """Rows whose texts hold something. Raises InputError at the first empty one unless they are to be skipped."""
-    names = [columns.text] if columns.pair is None else [columns.text, columns.pair]
-    empty = np.zeros(len(records), bool)
-    for name in names:
-        if has_lists(records, name):
-            raise InputError(f"{records.path}: column {name} holds lists, expected text")
-        empty |= pc.equal(pc.utf8_trim_whitespace(records.table[name]), "").to_numpy()
+    texts, empty = task.texts(records, columns), np.zeros(len(records), bool)
+    for side in (texts.first, texts.second):
+        if side is not None:
+            empty |= pc.equal(pc.utf8_trim_whitespace(side), "").to_numpy()
     if not empty.any():
         return records, []
     first = int(empty.argmax())
@@ -172,41 +170,35 @@ def refused_or_skipped(records: Records, columns: Columns, skip: bool) -> tuple[
     return records.select(np.flatnonzero(~empty)), [f"{records.path}: {int(empty.sum())} rows without text left out"]
 
 
-def part_of(records: Records, name: str, columns: Columns, task: TextClassification, asked: Asked) -> Part:
+def part_of(records: Records, name: str, columns: Columns, task: Task, asked: Asked) -> Part:
     """One split's texts and targets."""
-    second = None if columns.pair is None else records.table[columns.pair]
-    assert columns.label is not None
-    targets = task.targets(records, columns.label, asked.label_separator)
-    return Part(name, records, Texts(records.table[columns.text], second), targets)
+    truth = task.truth(records, columns, asked.label_separator)
+    return Part(name, records, task.texts(records, columns), truth)
 
 
-def other_part(
-    source: Source, name: str, columns: Columns, task: TextClassification, asked: Asked
-) -> tuple[Part, list[str]]:
+def other_part(source: Source, name: str, columns: Columns, task: Task, asked: Asked) -> tuple[Part, list[str]]:
     """A validation or test file, whose columns are called as in training."""
     records, notes = opened(source, asked)
     choose_columns(records, columns.text, columns.pair, columns.label)
-    records, skipped = refused_or_skipped(records, columns, asked.skip_empty)
+    records, skipped = refused_or_skipped(records, columns, type(task), asked.skip_empty)
     return part_of(records, name, columns, task, asked), [*notes, *skipped]
 
 
-def split_off(
-    whole: Part, given: dict[str, Part | None], seed: int, labels: Sequence[str]
-) -> tuple[dict[str, Part], list[str]]:
+def split_off(whole: Part, given: dict[str, Part | None], seed: int, task: Task) -> tuple[dict[str, Part], list[str]]:
     """The parts by name. Without validation rows some are taken from training; without either, test rows too."""
     parts = {name: part for name, part in given.items() if part is not None}
     if "validation" in parts:
         return {"train": whole, **parts}, []
     names = ["train", "validation"] if "test" in parts else ["train", "validation", "test"]
     shares = [1 - VALIDATION, VALIDATION] if "test" in parts else [1 - VALIDATION - TEST, VALIDATION, TEST]
-    classes = whole.targets.argmax(1) if whole.targets.ndim == 2 else whole.targets
     try:
-        cut = split(whole.joined, np.asarray(labels)[classes], shares, seed)
+        cut = split(whole.joined, task.strata(whole.truth), shares, seed)
     except InputError as error:
         raise InputError(f"{whole.records.path}: {error}") from None
     parts |= {name: whole.select(rows, name) for name, rows in zip(names, cut.parts, strict=True)}
     sizes = ", ".join(f"{name} {len(rows):,}" for name, rows in zip(names, cut.parts, strict=True))
-    return parts, [f"{whole.records.path} split by label with seed {seed}: {sizes} rows", *cut.notes]
+    evenly = " by label" if len(task.labels) > 1 else ""
+    return parts, [f"{whole.records.path} split{evenly} with seed {seed}: {sizes} rows", *cut.notes]
 
 
 def repeated(data: Data) -> list[str]:
@@ -216,15 +208,16 @@ def repeated(data: Data) -> list[str]:
         texts, rows = shared_texts(first.joined, second.joined)
         if texts:
             found.append(
-                f"leak: {texts:,} texts of {second.name} ({rows:,} of its {len(second.targets):,} rows) "
+                f"leak: {texts:,} texts of {second.name} ({rows:,} of its {len(second):,} rows) "
                 f"also stand in {first.name}, which flatters its score"
             )
     return found
 
 
 def fingerprint(part: Part) -> str:
-    """sha256 of a split's texts and targets, in their order."""
-    digest = hashlib.sha256(np.ascontiguousarray(part.targets).tobytes())
+    """sha256 of a split's texts and truth, in their order."""
+    truth = part.truth if part.truth.dtype != object else np.array([repr(one) for one in part.truth])
+    digest = hashlib.sha256(np.ascontiguousarray(truth).tobytes())
     for start in range(0, len(part.texts), 4096):
         digest.update(repr(part.texts[start : start + 4096]).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()

@@ -1,0 +1,149 @@
+"""What every task says about itself: the one shape that training, judging and asking a model rely on."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.types as pat
+from torch import Tensor
+
+from headwise.core.transformer import HeadedEncoder
+from headwise.errors import InputError
+from headwise.families.checkpoint import purpose_of
+from headwise.families.family import Purpose
+from headwise.judging.metrics import Scored
+from headwise.judging.sections import Findings
+from headwise.reading.batches import Batch, Examples
+from headwise.reading.columns import Columns
+from headwise.reading.records import Records
+from headwise.reading.text import Text, Texts, TextTokenizer
+
+Array = npt.NDArray[Any]
+
+
+class Task(ABC):
+    """One kind of question a model answers. Its instances are frozen dataclasses, made for one table or one model.
+
+    Three things go through it. The truth: what a table says, one entry a row. Outputs: the numbers a model makes,
+    [b c] or, where the purpose is about positions, [n c]. Answers: what is decided from outputs, shaped like the
+    truth, so that both can be compared, whoever gave them.
+    """
+
+    name: ClassVar[str]  # transformers' name of the pipeline, where it has one
+    purpose: ClassVar[Purpose]  # which head the model gets
+    metrics: ClassVar[Mapping[str, str]]  # what a model can be chosen by, and how it is written for a reader
+    labels: tuple[str, ...]  # names of the numbers a model makes; empty where it makes a vector
+
+    @classmethod
+    @abstractmethod
+    def fits(cls, records: Records, columns: Columns) -> bool:
+        """Whether a table looks as if it was made for this task: how one is guessed that was not named."""
+
+    @classmethod
+    @abstractmethod
+    def of_table(cls, records: Records, columns: Columns, separator: str | None, known: Sequence[str]) -> Task:
+        """The task a training table sets. known: the labels of the model it starts from.
+
+        Raises InputError for a table that sets none.
+        """
+
+    @classmethod
+    @abstractmethod
+    def of_config(cls, config: Mapping[str, Any], labels: tuple[str, ...]) -> Task:
+        """The task of a finished model, from its config.json."""
+
+    @classmethod
+    def matches(cls, config: Mapping[str, Any]) -> bool:
+        """Whether a config.json of other tools describes a model for this task."""
+        return purpose_of(config) == cls.purpose
+
+    @property
+    @abstractmethod
+    def metric(self) -> str:
+        """What early stopping watches unless told otherwise."""
+
+    @property
+    def kind(self) -> str:
+        """A few words about it for the notes."""
+        return f"{len(self.labels)} labels"
+
+    @property
+    def problem_type(self) -> str | None:
+        """transformers' word for the loss, where it has one."""
+        return None
+
+    @classmethod
+    def texts(cls, records: Records, columns: Columns) -> Texts:
+        """What the model reads. Raises InputError for what is no text."""
+        for name in (columns.text, columns.pair):
+            if name is not None and pat.is_list(records.table.schema.field(name).type):
+                raise InputError(f"{records.path}: column {name} holds lists, expected text")
+        second = None if columns.pair is None else records.table[columns.pair]
+        return Texts(records.table[columns.text], second)
+
+    @abstractmethod
+    def truth(self, records: Records, columns: Columns, separator: str | None = None) -> Array:
+        """What the table says, one entry a row. [b …] Raises InputError where it says something else."""
+
+    def strata(self, truth: Array) -> Array:
+        """A group for each row; a random split takes the same share of each. [b]"""
+        return np.full(len(truth), "any")
+
+    def settled(self, class_weights: str | Mapping[str, float], label_smoothing: float, truth: Array) -> Task:
+        """The task as a recipe wants it. Raises InputError for an option it does not have."""
+        if class_weights != "none" or label_smoothing:
+            raise InputError(f"class weights and label smoothing are of classes, which {self.name} has none of")
+        return self
+
+    def finished(self, model: HeadedEncoder) -> Task:
+        """The task once training is over; what only training needed is gone, or has become part of the model."""
+        return self
+
+    def examples(self, tokenizer: TextTokenizer, texts: Sequence[Text], truth: Array | None = None) -> Examples:
+        """Texts, and what is true of them, made ready for a model."""
+        return Examples(tokenizer.encode(texts), truth, truth)
+
+    @abstractmethod
+    def losses(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Each row's loss, times its weight. -> [b]"""
+
+    def weights(self, targets: Array) -> Array:
+        """What targets count in a mean: losses are summed and divided by the sum of these."""
+        return np.ones(len(targets))
+
+    @abstractmethod
+    def decide(self, examples: Examples, outputs: Tensor) -> Array:
+        """The answers, shaped like the truth."""
+
+    @abstractmethod
+    def scored(self, truth: Array, answers: Array) -> Scored:
+        """How good answers are, whoever gave them."""
+
+    @abstractmethod
+    def told(self, examples: Examples, outputs: Tensor) -> list[dict[str, Any]]:
+        """The answers for people and programs, one a row."""
+
+    def baselines(
+        self, train: Sequence[Text], truth: Array, texts: Sequence[Text], seed: int
+    ) -> dict[str, Callable[[], Array]]:
+        """What fine-tuning has to beat, the weakest first: names, and how to get answers to texts."""
+        return {}
+
+    frozen: Callable[[Array, Array, Array, int], Array] | None = None
+    """Answers of a linear model on features of the model as it is: (features, truth, features, seed) -> answers."""
+
+    def shown(self, metric: str) -> Mapping[str, str]:
+        """The metrics worth a column of a report whose headline has this one."""
+        return self.metrics
+
+    def findings(self, texts: Sequence[Text], examples: Examples, outputs: Tensor) -> Findings:
+        """What a report tells beside the scores, of examples with their truth."""
+        return Findings()
+
+    def breakdown(self, truth: Array, answers: Array) -> str:
+        """The scores in more detail, laid out for the terminal."""
+        return ""

@@ -190,8 +190,6 @@ def test_the_loss_of_several_labels_is_that_of_torch():
     expected = F.binary_cross_entropy_with_logits(LOGITS, targets * 0.8 + 0.1, pos_weight=positive)
     found = smooth.losses(LOGITS, Batch(None, None, targets, None)).mean().item()
     assert found == pytest.approx(expected.item(), rel=1e-6)
-        expected.item(), rel=1e-6
-    )
 
 
 def test_class_weights_none_balanced_and_given():

@@ -54,7 +54,7 @@ def prepared(
     Recipe.of(1, 1, **options)  # refuses a wrong option before anything is read
     directory = locate(name)
     config = read_config(directory)
-    known = {purpose_of(config): labels_of(config)}
+    known = {purpose_of(config) or "ForSequenceClassification": labels_of(config)}
     data = read_data(train, valid, test, asked, seed, known)
     narrator.say(*data.notes)
     task, purpose = data.task, data.task.purpose

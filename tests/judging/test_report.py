@@ -13,7 +13,7 @@ from headwise.judging import classification
 from headwise.judging.metrics import score
 from headwise.judging.plots import axes, svg
 from headwise.judging.report import Report, Verdict, as_html, as_text, cautions, headline
-from headwise.judging.sections import Column, Plot, Table
+from headwise.judging.sections import Column, Findings, Plot, Table
 
 HOSTILE = "<script>alert('label')</script> $x_1$ \\frac $"
 
@@ -29,14 +29,12 @@ def told(labels, truth, probabilities, answers, texts=None, **more) -> Report:
         "title": "text-classification: 评论.csv",
         "facts": (("model", "minilm"), ("rows", f"{len(truth)}")),
         "notes": ("2 rows without a label were left out",),
-        "metrics": classification.metrics(truth, "accuracy"),
+        "metrics": classification.metrics(truth.ndim == 2, "accuracy"),
         "metric": "accuracy",
         "verdicts": tuple(verdict for verdict, _ in judged),
         "history": (),
-        "hint": classification.hint(truth),
-        "sections": classification.sections(labels, truth, probabilities, predicted, texts, last.scores),
-        "breakdown": classification.breakdown(labels, truth, judged),
-        "numbers": classification.numbers(labels, truth, predicted),
+        "findings": classification.findings(labels, truth, probabilities, predicted, texts, last.scores),
+        "breakdown": tuple((one.name, classification.as_text(labels, truth, answer)) for one, answer in judged[-2:]),
     }
     return Report(**(parts | more))
 
@@ -244,13 +242,15 @@ def test_a_report_of_another_task():
         metric="pearson",
         verdicts=(Verdict("mean", Correlations(-0.25), 0.1), Verdict("after fine-tuning", Correlations(0.5), 75.0)),
         history=({"step": 1, "valid_pearson": 0.4}, {"step": 2, "valid_pearson": 0.5}),
-        sections=(
-            Table("Furthest off", "The worst first.", columns, ((HOSTILE, 1.23456, 4), ("b", 12.0, 1234))),
-            Plot("Spread", "Truth against answer.", svg(axes("truth", "answer"))),
-            Table("Nothing here", "None: every row is right.", columns, ()),
+        findings=Findings(
+            sections=(
+                Table("Furthest off", "The worst first.", columns, ((HOSTILE, 1.23456, 4), ("b", 12.0, 1234))),
+                Plot("Spread", "Truth against answer.", svg(axes("truth", "answer"))),
+                Table("Nothing here", "None: every row is right.", columns, ()),
+            ),
+            numbers={"spread": [1, 2]},
         ),
         breakdown=((HOSTILE, "laid  out\nalready"),),
-        numbers={"spread": [1, 2]},
     )
     assert headline(report) == "Pearson's correlation 0.500 on 7 test rows; mean -0.250"
     text = as_text(report).split("\n")

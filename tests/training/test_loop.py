@@ -159,12 +159,12 @@ def scripted(monkeypatch, begin, examples):
             def named(self, name):
                 return self.value if name == (recipe.metric or "accuracy") else 0.5
 
-        def score(*_):
+        def judged(*_):
             scored = Scored()
             scored.value = next(script)
             return scored
 
-        monkeypatch.setattr(TextClassification, "score", score)
+        monkeypatch.setattr(TextClassification, "scored", judged)
         state = begin(recipe)
         weights = {}
         for event in training(state, TASK, examples, examples, recipe):

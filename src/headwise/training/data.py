@@ -109,7 +109,7 @@ def read_data(
     test: Source | None,
     asked: Asked,
     seed: int,
-    known: Mapping[Purpose | None, tuple[str, ...]],
+    known: Mapping[Purpose, tuple[str, ...]],
 ) -> Data:
     """Read what is given and split off what is not.
 

@@ -24,9 +24,10 @@ import torch
 import headwise
 from headwise.core.transformer import initialise
 from headwise.insight import attribution as methods
-from headwise.insight.attribution import METHODS, attribution, towards
+from headwise.insight.attribution import METHODS, attribution
 from headwise.insight.faithfulness import FEWEST, Perturbed, receipt
 from headwise.insight.question import Pieces, Question
+from headwise.insight.subject import of_labels
 from headwise.insight.words import pieces
 from headwise.training.data import Asked
 
@@ -34,27 +35,27 @@ DRAWS = 2000
 COLUMNS = ("comprehensiveness", "sufficiency", "deletion area", "insertion area", "trusted")
 
 
-def answer(model, task, own: Pieces) -> Question:
+def answer(subject, own: Pieces) -> Question:
     """The question why the model says what it says."""
     with torch.inference_mode():
-        return Question(int(task.probabilities(model(*own.packed())).argmax()))
+        return Question(int(subject.chances(subject.model(*own.packed())).argmax()))
 
 
-def measured(model, task, texts: list[Pieces], seed: int) -> dict[str, list[tuple[float, ...]]]:
+def measured(subject, texts: list[Pieces], seed: int) -> dict[str, list[tuple[float, ...]]]:
     """For each method and text: seconds, then COLUMNS."""
     found = defaultdict(list)
-    model.eval()
+    subject.model.eval()
     for row, own in enumerate(texts):
-        question = answer(model, task, own)
-        trial = Perturbed(model, task, own, question)
+        question = answer(subject, own)
+        trial = Perturbed(subject, own, question)
         for method in (*METHODS, "random"):
             began = time.perf_counter()
             if method == "random":
                 words = np.random.default_rng([seed, row]).normal(size=len(own.words))
             else:
-                words = attribution(method, model, own, towards(task, question)).words
+                words = attribution(method, subject.model, own, subject.towards(question)).words
             seconds = time.perf_counter() - began
-            its = receipt(model, task, own, question, words, seed=seed + row, perturbed=trial)
+            its = receipt(subject, own, question, words, seed=seed + row, perturbed=trial)
             areas = its.curves.deletion_area, its.curves.insertion_area
             found[method].append((seconds, its.comprehensiveness, its.sufficiency, *areas, float(its.trusted)))
     return found
@@ -72,7 +73,7 @@ def table(found: dict[str, list[tuple[float, ...]]], seed: int) -> str:
     return "\n".join(lines)
 
 
-def furthest_from_captum(run: str, model, task, texts: list[Pieces]) -> float:
+def furthest_from_captum(run: str, subject, texts: list[Pieces]) -> float:
     """The largest difference of two tokens' integrated gradients, as a part of the text's largest one."""
     from captum.attr import IntegratedGradients
     from transformers import AutoModelForSequenceClassification
@@ -81,8 +82,8 @@ def furthest_from_captum(run: str, model, task, texts: list[Pieces]) -> float:
     takes_types = "token_type_ids" in type(theirs).forward.__code__.co_varnames
     furthest = 0.0
     for own in texts:
-        question = answer(model, task, own)
-        start, whole = methods.baseline(model, own)[None], methods.embedded(model, own)[None]
+        question = answer(subject, own)
+        start, whole = methods.baseline(subject.model, own)[None], methods.embedded(subject.model, own)[None]
         types = torch.from_numpy(own.types)[None]
 
         def forward(vectors, types=types):
@@ -92,7 +93,7 @@ def furthest_from_captum(run: str, model, task, texts: list[Pieces]) -> float:
         how = {"n_steps": methods.STEPS, "method": "gausslegendre", "internal_batch_size": 25}
         reference = IntegratedGradients(forward).attribute(whole, start, target=question.label, **how)
         reference = reference.sum(-1)[0].detach().numpy()
-        ours = attribution("integrated_gradients", model, own, question).positions
+        ours = attribution("integrated_gradients", subject.model, own, question).positions
         furthest = max(furthest, float(np.abs(ours - reference).max() / np.abs(reference).max()))
     return furthest
 
@@ -107,7 +108,8 @@ def main() -> None:
     parser.add_argument("--captum", action="store_true")
     asked = parser.parse_args()
     ours = headwise.load(asked.run)
-    model, task = ours.checkpoint.model, ours.task
+    model, task = ours.checkpoint.model, ours.classification
+    subject = of_labels(model, task)
     every = ours.unlabelled(asked.table, Asked())[0]
     rows = np.random.default_rng(asked.seed).permutation(len(every))[: asked.rows]
     texts = [pieces(ours.tokenizer, every[row]) for row in rows]
@@ -120,13 +122,13 @@ def main() -> None:
     packages = ("headwise", "torch", "numpy", *(("captum", "transformers") if asked.captum else ()))
     print(f"{platform.machine()}, {torch.get_num_threads()} threads, Python {platform.python_version()}, ", end="")
     print(", ".join(f"{name} {version(name)}" for name in packages), flush=True)
-    print(f"\n{table(measured(model, task, texts, asked.seed), asked.seed)}", flush=True)
+    print(f"\n{table(measured(subject, texts, asked.seed), asked.seed)}", flush=True)
     if asked.captum:
-        print(f"\nlargest relative difference to captum: {furthest_from_captum(asked.run, model, task, texts):.1e}")
+        print(f"\nlargest relative difference to captum: {furthest_from_captum(asked.run, subject, texts):.1e}")
     for draw in range(3 if asked.randomise else 0):
         drawn = copy.deepcopy(model)
         initialise(drawn.encoder, torch.Generator().manual_seed(draw))
-        found = measured(drawn, task, texts, asked.seed)
+        found = measured(of_labels(drawn, task), texts, asked.seed)
         refused = ", ".join(f"{name} {1 - np.mean([row[-1] for row in each]):.1%}" for name, each in found.items())
         print(f"encoder redrawn with seed {draw}: refused {refused}", flush=True)
 

@@ -107,15 +107,15 @@ class Model:
         return self.task.told(*self.asked(texts, done)) if len(texts) else []
 
     def explain(self, text: Text, **how: Any) -> Explanation:
-        """Why a text or pair got its label: where the model looked, what mattered, and how far to believe it.
+        """Why a text or pair got its answer: where the model looked, what mattered, and how far to believe it.
 
-        how: label, against ('why A and not B'), method, layers and heads, as of headwise.insight.explain.explain.
+        how: label, against ('why A and not B'), word, method, layers, heads, as of headwise.insight.explain.explain.
         Raises InputError for what the model does not have, and for a text that is empty, too long or half a pair.
         """
         second = (self.card.get("columns") or {}).get("pair")
         if second and isinstance(text, str):
             raise InputError(f"the model reads pairs of texts, found one; give the second ({second}) with it: --pair")
-        return explain(self.checkpoint.model, self.classification, self.tokenizer, text, **how)
+        return explain(self.checkpoint.model, self.task, self.tokenizer, text, **how)
 
     def evaluate(self, source: Source, **asked: Any) -> Scored:
         """Accuracy, F1 and per-class scores on a table with labels; columns as in training unless given."""

@@ -9,10 +9,11 @@ import numpy as np
 
 from headwise.errors import InputError, excerpt, listing
 from headwise.insight.ablation import Heads, Pruning, head_importance, pruning_curve
-from headwise.insight.attribution import METHODS, attribution, towards
+from headwise.insight.attribution import METHODS, attribution
 from headwise.insight.corpus import DrivingWords, driving_words
 from headwise.insight.explanation import Array
 from headwise.insight.question import Pieces, Question
+from headwise.insight.subject import of_labels
 from headwise.insight.words import pieces
 from headwise.model import Model
 from headwise.training.data import Asked, Source
@@ -46,12 +47,13 @@ def words_that_drive(
     numbers = [number for number, name in enumerate(model.labels) if given[:, number].any() and label in (None, name)]
     if not numbers:
         raise InputError("no text gets " + ("any label" if label is None else f"label {excerpt(label)}"))
+    subject = of_labels(model.checkpoint.model, model.classification)
     total, explained = int(given[:, numbers].sum()), count(1)
 
     def each(number: int) -> Iterator[tuple[Pieces, Array]]:
         for row in np.flatnonzero(given[:, number]):
             own = pieces(model.tokenizer, texts[row])
-            question = towards(model.classification, Question(number))
+            question = subject.towards(Question(number))
             yield own, attribution(method, model.checkpoint.model, own, question).words
             if done is not None:
                 done(next(explained), total)

@@ -12,6 +12,7 @@ from headwise.core.transformer import HeadedEncoder, initialise
 from headwise.insight.explanation import Attribution
 from headwise.insight.faithfulness import Perturbed, chosen, gain, keeping_first, receipt
 from headwise.insight.question import Pieces, Question, Word, logits_keeping
+from headwise.insight.subject import of_labels
 from headwise.tasks.text_classification import TextClassification
 
 TASK = TextClassification(("bad", "good"))
@@ -68,8 +69,8 @@ def test_the_trigger_is_trusted_and_its_opposite_is_not(length):
         ids[generator.integers(length)] = 59
         model, pieces = Adding(worth_of(generator, 59)), text_of(ids)
         right = (ids == 59) + generator.normal(size=length) * 0.03
-        trusted += receipt(model, TASK, pieces, GOOD, right, seed=seed).trusted
-        assert not receipt(model, TASK, pieces, GOOD, -right, seed=seed).trusted
+        trusted += receipt(of_labels(model, TASK), pieces, GOOD, right, seed=seed).trusted
+        assert not receipt(of_labels(model, TASK), pieces, GOOD, -right, seed=seed).trusted
     assert trusted >= 19
 
 
@@ -82,7 +83,7 @@ def test_a_random_attribution_is_rarely_trusted(trigger):
         ids[0] = 59
         model = Adding(worth_of(generator, trigger))
         noise = generator.normal(size=len(ids))
-        trusted.append(receipt(model, TASK, text_of(ids), GOOD, noise, seed=seed).trusted)
+        trusted.append(receipt(of_labels(model, TASK), text_of(ids), GOOD, noise, seed=seed).trusted)
     assert np.mean(trusted) <= 0.05
 
 
@@ -92,7 +93,7 @@ def test_a_true_attribution_of_many_words_is_trusted():
         generator = np.random.default_rng(seed)
         worth, ids = worth_of(generator), generator.integers(3, 60, 20)
         model = Adding(worth, start=-worth[ids].sum() / 2)
-        trusted.append(receipt(model, TASK, text_of(ids), GOOD, worth[ids], seed=seed).trusted)
+        trusted.append(receipt(of_labels(model, TASK), text_of(ids), GOOD, worth[ids], seed=seed).trusted)
     assert np.mean(trusted) >= 0.95
 
 
@@ -100,8 +101,8 @@ def test_a_model_of_random_weights_is_refused_however_true_the_attribution():
     reasons = []
     for seed in range(20):
         pieces = text_of(np.random.default_rng(seed).integers(3, 60, 20))
-        trial = Perturbed(drawn_encoder(seed), TASK, pieces, GOOD)
-        own = receipt(trial.model, TASK, pieces, GOOD, trial.occlusion, perturbed=trial)
+        trial = Perturbed(of_labels(drawn_encoder(seed), TASK), pieces, GOOD)
+        own = receipt(trial.subject, pieces, GOOD, trial.occlusion, perturbed=trial)
         assert not own.trusted
         reasons.append(own.reason)
     assert sum("hardly depends on the words" in reason for reason in reasons) >= 19
@@ -113,8 +114,8 @@ def test_why_one_label_and_not_another():
     words, pieces = (ids == 59).astype(float), text_of(ids)
     for height, expected in ((4.0, True), (0.3, False)):
         worth[59] = height
-        one = receipt(Adding(worth, -height / 2), TASK, pieces, GOOD, words)
-        two = receipt(Adding(worth, -height / 2), TASK, pieces, Question(1, 0), words)
+        one = receipt(of_labels(Adding(worth, -height / 2), TASK), pieces, GOOD, words)
+        two = receipt(of_labels(Adding(worth, -height / 2), TASK), pieces, Question(1, 0), words)
         assert one.trusted == two.trusted == expected
         assert gain(two.curves) == pytest.approx(2 * gain(one.curves), abs=1e-6)
 
@@ -123,7 +124,7 @@ def test_too_short_to_tell():
     for length in range(4):
         ids = [59, 5, 6][:length]
         model = Adding(worth_of(np.random.default_rng(0), 59))
-        own = receipt(model, TASK, text_of(ids), GOOD, np.eye(1, length)[0])
+        own = receipt(of_labels(model, TASK), text_of(ids), GOOD, np.eye(1, length)[0])
         assert not own.trusted and own.reason.startswith(f"too short to tell: {length} words")
         assert np.isfinite([own.comprehensiveness, own.sufficiency, own.curves.deletion_area]).all()
 
@@ -133,7 +134,7 @@ def test_numbers_are_those_of_the_plain_computation():
     with torch.no_grad():
         model.head.out.weight.mul_(300)  # so that there are differences to get wrong
     pieces, words = text_of(generator.integers(3, 60, 12)), generator.normal(size=12)
-    own = receipt(model, TASK, pieces, GOOD, words)
+    own = receipt(of_labels(model, TASK), pieces, GOOD, words)
 
     def plainly(kept):
         return float(TASK.probabilities(logits_keeping(model, pieces, np.array([kept])))[0, 1])
@@ -156,19 +157,19 @@ def test_numbers_are_those_of_the_plain_computation():
     assert own.comprehensiveness == pytest.approx(deletion[0] - without, abs=1e-6)
     assert own.sufficiency == pytest.approx(deletion[0] - only, abs=1e-6)
     left = [deletion[0] - plainly(np.arange(12) != word) for word in range(12)]
-    assert Perturbed(model, TASK, pieces, GOOD).occlusion == pytest.approx(left, abs=1e-6)
+    assert Perturbed(of_labels(model, TASK), pieces, GOOD).occlusion == pytest.approx(left, abs=1e-6)
 
 
 def test_nothing_is_computed_twice():
     generator = np.random.default_rng(0)
     worth, pieces = worth_of(generator), text_of(generator.integers(3, 60, 4))
     model = Adding(worth)
-    trial = Perturbed(model, TASK, pieces, GOOD)
-    receipt(model, TASK, pieces, GOOD, worth[pieces.ids[1:-1]], perturbed=trial)
+    trial = Perturbed(of_labels(model, TASK), pieces, GOOD)
+    receipt(of_labels(model, TASK), pieces, GOOD, worth[pieces.ids[1:-1]], perturbed=trial)
     assert model.seen == len(trial.known) <= 16  # 4 words are there or gone in 16 ways
-    receipt(model, TASK, pieces, GOOD, -worth[pieces.ids[1:-1]], perturbed=trial)
+    receipt(of_labels(model, TASK), pieces, GOOD, -worth[pieces.ids[1:-1]], perturbed=trial)
     assert model.seen == len(trial.known) <= 16
-    Perturbed(model, TASK, pieces, GOOD)(np.ones((5, 4), bool))
+    Perturbed(of_labels(model, TASK), pieces, GOOD)(np.ones((5, 4), bool))
     assert model.seen == len(trial.known) + 1
 
 
@@ -176,7 +177,9 @@ def test_the_same_seed_gives_the_same_receipt_and_occlusion_is_as_good_as_the_tr
     generator = np.random.default_rng(0)
     worth, ids = worth_of(generator), generator.integers(3, 60, 20)
     model = Adding(worth, start=-worth[ids].sum() / 2)
-    one, same, other = (receipt(model, TASK, text_of(ids), GOOD, worth[ids], seed=seed) for seed in (0, 0, 1))
+    one, same, other = (
+        receipt(of_labels(model, TASK), text_of(ids), GOOD, worth[ids], seed=seed) for seed in (0, 0, 1)
+    )
     assert [gain(each) for each in one.random] == [gain(each) for each in same.random]
     assert [gain(each) for each in one.random] != [gain(each) for each in other.random]
     assert gain(one.occlusion) == pytest.approx(gain(one.curves), abs=0.02)
@@ -187,7 +190,7 @@ def test_a_long_text_takes_few_passes():
     generator = np.random.default_rng(0)
     ids = generator.integers(3, 60, 510)
     model = Adding(worth_of(generator))
-    own = receipt(model, TASK, text_of(ids), GOOD, generator.normal(size=510))
+    own = receipt(of_labels(model, TASK), text_of(ids), GOOD, generator.normal(size=510))
     assert model.seen <= 110 and len(own.shares) == 5
 
 
@@ -201,7 +204,7 @@ def test_the_first_trusted_is_chosen():
     model, right = Adding(worth_of(np.random.default_rng(0), 59)), np.eye(1, 16)[0]
 
     def by(method, words):
-        own = receipt(model, TASK, text_of(ids), GOOD, words)
+        own = receipt(of_labels(model, TASK), text_of(ids), GOOD, words)
         return Attribution(method, words, words, 0.0, 0.0, receipt=own)
 
     wrong, good, slow = by("cheap", -right), by("dearer", right), by("dearest", right)

@@ -17,8 +17,7 @@ from torch import Tensor
 from headwise.core.attention import Watch
 from headwise.core.transformer import HeadedEncoder
 from headwise.insight.explanation import Array, Attribution
-from headwise.insight.question import Odds, Pieces, Question, logits_keeping
-from headwise.tasks.text_classification import TextClassification
+from headwise.insight.question import Pieces, Question, logits_keeping
 
 STEPS = 50  # of the path of integrated gradients
 MOST_TOKENS = 4096  # in one pass with gradients
@@ -37,12 +36,6 @@ def attribution(method: str, model: HeadedEncoder, pieces: Pieces, question: Que
     if method == "integrated_gradients":
         return replace(found, gap=completeness_gap(model, pieces, question, positions))
     return found
-
-
-def towards(task: TextClassification, question: Question) -> Question:
-    """What to ask of logits for a question about probabilities: odds, where labels exclude each other."""
-    exclude = not task.multi_label and len(task.labels) > 1
-    return Odds(question.label, question.against) if exclude else question
 
 
 def gradient_x_input(model: HeadedEncoder, pieces: Pieces, question: Question) -> Tensor:

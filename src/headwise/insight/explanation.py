@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,8 @@ from markupsafe import escape
 from headwise.insight.question import Pieces, Question
 
 Array = npt.NDArray[np.floating]
+Measure = Literal["probability", "number", "cosine"]
+"""What an explained answer is measured in."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +76,8 @@ class Explanation:
     heads_watched: tuple[int, ...]  # which heads the h are
     rollout: Array  # [t] how much of each position reaches the end through all layers (arXiv:2005.00928)
     heads: Mapping[str, Array]  # what a head does ('previous', 'first', 'separator', 'same_word', 'entropy') -> [L h]
+    measure: Measure = "probability"  # of probabilities
+    about: str = ""  # the word or text that is asked about, where it is not the whole input
 
     @property
     def shown(self) -> Attribution:
@@ -93,6 +97,8 @@ class Explanation:
         return {
             "text": [text] if isinstance(text, str) else list(text),
             "labels": list(self.labels),
+            "measure": self.measure,
+            "about": self.about,
             "probabilities": self.probabilities.tolist(),
             "label": self.labels[self.question.label],
             "against": None if against is None else self.labels[against],

@@ -10,17 +10,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from headwise.core.transformer import HeadedEncoder
 from headwise.insight.explanation import Array, Attribution, Curves, Receipt
 from headwise.insight.question import Pieces, Question, logits_keeping
-from headwise.tasks.text_classification import TextClassification
+from headwise.insight.subject import Subject
 
 Kept = npt.NDArray[np.bool_]  # [k w] which words stay, in each of k variants of a text
 Order = npt.NDArray[np.int64]  # [w] words, the most important first
 
 MOST = (0.1, 0.2, 0.5)  # the shares of words whose loss comprehensiveness and sufficiency average
-EFFECT = 0.1  # of probability: what an order must move the answer by, on average over the shares
-TIE = 0.02  # of probability: a random order that is better by less is as good
+EFFECT = (
+    0.1  # of probability, or of a subject's scale: what an order must move the answer by, on average over the shares
+)
+TIE = 0.02  # of the same: a random order that is better by less is as good
 FEWEST = 4  # words: of fewer, random orders too often are the right one
 
 
@@ -30,8 +31,8 @@ class Perturbed:
     Hand the same one to the receipts of several attributions: only what differs is computed then.
     """
 
-    def __init__(self, model: HeadedEncoder, task: TextClassification, pieces: Pieces, question: Question):
-        self.model, self.task, self.pieces, self.question = model, task, pieces, question
+    def __init__(self, subject: Subject, pieces: Pieces, question: Question):
+        self.subject, self.pieces, self.question = subject, pieces, question
         self.known: dict[bytes, float] = {}
 
     def __call__(self, kept: Kept) -> Array:
@@ -40,7 +41,7 @@ class Perturbed:
         new = {name: row for name, row in zip(names, kept, strict=True) if name not in self.known}
         if new:
             rows = np.stack(sorted(new.values(), key=np.count_nonzero))  # neighbours of like length pad little
-            probabilities = self.task.probabilities(logits_keeping(self.model, self.pieces, rows))
+            probabilities = self.subject.chances(logits_keeping(self.subject.model, self.pieces, rows))
             asked = self.question.of(torch.from_numpy(probabilities))
             self.known.update(zip((row.tobytes() for row in rows), asked.tolist(), strict=True))
         return np.array([self.known[name] for name in names])
@@ -88,8 +89,7 @@ def gain(curves: Curves) -> float:
 
 
 def receipt(
-    model: HeadedEncoder,
-    task: TextClassification,
+    subject: Subject,
     pieces: Pieces,
     question: Question,
     words: Array,
@@ -100,12 +100,12 @@ def receipt(
 ) -> Receipt:
     """The receipt of an attribution to the w words of an input. words [w]
 
-    A word that is gone is taken out of the sequence; special tokens stay. Comprehensiveness and sufficiency are
+    A word that is gone is taken out of the sequence, or masked where pieces.stays; special tokens stay. Comprehensiveness and sufficiency are
     averaged over the most important 10, 20 and 50 % of the words, at least one each (DeYoung et al. 2020, section
     4.1); the curves are those of Petsiuk et al. 2018, section 3.2. An attribution is trusted where all of this holds:
 
     1. There are at least 4 words.
-    2. Its insertion area lies at least 0.1 above its deletion area (0.2 where two labels are compared): the words
+    2. Its insertion area lies at least 0.1 of the subject's scale above its deletion area (0.2 where two labels are compared): the words
        decide the answer, and it knows which. Where weights are random the answer hardly moves.
     3. No random order's does so by more than 0.02 more than its own.
     4. It correlates with what the words do in the random variants (the mean where a word stays less the mean where
@@ -113,7 +113,7 @@ def receipt(
        in at most 5 % of texts, whatever the model. (An order alone could not tell: where one of ten words decides,
        one random order in ten begins with it.)
     """
-    trial = perturbed or Perturbed(model, task, pieces, question)
+    trial = perturbed or Perturbed(subject, pieces, question)
     w = len(pieces.words)
     generator = np.random.default_rng(seed)
     own = np.argsort(-words, kind="stable")
@@ -157,14 +157,15 @@ def correlation(one: Array, other: Array) -> float:
 def verdict(trial: Perturbed, curves: Curves, random: Sequence[Curves], agreement: float) -> tuple[bool, str]:
     """Whether an attribution is trusted, by the rule that stands at receipt, and why, in a sentence."""
     w, own, drawn = len(trial.pieces.words), gain(curves), [gain(one) for one in random]
-    needed = EFFECT if trial.question.against is None else 2 * EFFECT
+    scale = trial.subject.scale
+    needed = scale * (EFFECT if trial.question.against is None else 2 * EFFECT)
     if w < FEWEST:
         return False, f"too short to tell: {w} words, and at least {FEWEST} are needed"
     if max(trial.known.values()) - min(trial.known.values()) < needed:
         return False, "the answer hardly depends on the words: whichever are taken away, it stays nearly the same"
     if own < needed:
         return False, f"taking its words away moves the answer little ({own:.2f}, at least {needed:.2f} is needed)"
-    better = sum(one > own + TIE for one in drawn)
+    better = sum(one > own + TIE * scale for one in drawn)
     if better:
         return False, f"{better} of {len(drawn)} random orders of the words move the answer more"
     if math.atanh(min(agreement, 1 - 1e-9)) * math.sqrt(w - 3) < 1.645:

@@ -38,6 +38,7 @@ class Pieces:
     words: tuple[Word, ...]  # [w]
     word_of: npt.NDArray[np.int64]  # [t] the word of each position, -1 where it is a special token
     mask: int | None = None  # the id that stands for a word one is not told, where the tokenizer has one
+    stays: bool = False  # whether a word that is not kept leaves its place, to the mask, so that no other moves
 
     @cached_property
     def special(self) -> npt.NDArray[np.bool_]:
@@ -52,6 +53,10 @@ class Pieces:
         if kept is None:
             kept = np.ones((1, len(self.words)), bool)
         stays = np.concatenate([kept, np.ones((len(kept), 1), bool)], 1)[:, self.word_of]  # [k t]
+        if self.stays:
+            assert self.mask is not None  # see subject.in_place
+            masked = np.where(stays, self.ids, self.mask)
+            return Packed.of(list(torch.from_numpy(masked))), torch.from_numpy(np.tile(self.types, len(kept)))
         ids = Packed.of([torch.from_numpy(self.ids[row]) for row in stays])
         return ids, torch.cat([torch.from_numpy(self.types[row]) for row in stays])
 

@@ -179,22 +179,23 @@ def explain(
     run: Run,
     text: Annotated[str, typer.Argument(help="the text")],
     *,
-    pair: Annotated[str | None, typer.Option(help="the second text, where the model reads pairs")] = None,
-    label: Annotated[str | None, typer.Option(help="ask about this label; else about the likeliest")] = None,
+    pair: Annotated[str | None, typer.Option(help="second text: of a pair, the context, what is compared with")] = None,
+    label: Annotated[str | None, typer.Option(help="ask about this label or answer; else about the likeliest")] = None,
     against: Annotated[str | None, typer.Option(help="ask why that label and not this one")] = None,
+    word: Annotated[str | None, typer.Option(help="ask about this word's tag; else about the surest")] = None,
     method: Annotated[str, typer.Option(help="of attribution; auto: the cheapest that is to be trusted")] = "auto",
     as_json: Json = False,
     html: Annotated[Path | None, typer.Option(help="page to write, with the attention of every head")] = None,
     png: Annotated[Path | None, typer.Option(help="picture to write")] = None,
 ) -> None:
-    """Why a text got its label: which words mattered, and how far to believe that."""
+    """Why a text got its answer: which words mattered, and how far to believe that."""
     from headwise.insight.terminal import show
     from headwise.model import load
     from headwise.progress import Narrator
     from headwise.reading.writing import whole_file
 
     narrator, model = Narrator(quiet=as_json), load(run)
-    asked: dict[str, Any] = {"label": label, "against": against, "method": method}
+    asked: dict[str, Any] = {"label": label, "against": against, "word": word, "method": method}
     with narrator.wait("explaining"):
         found = model.explain(text if pair is None else (text, pair), layers=() if html is None else None, **asked)
     if as_json:

@@ -18,9 +18,7 @@ Kept = npt.NDArray[np.bool_]  # [k w] which words stay, in each of k variants of
 Order = npt.NDArray[np.int64]  # [w] words, the most important first
 
 MOST = (0.1, 0.2, 0.5)  # the shares of words whose loss comprehensiveness and sufficiency average
-EFFECT = (
-    0.1  # of probability, or of a subject's scale: what an order must move the answer by, on average over the shares
-)
+EFFECT = 0.1  # of the subject's scale: what an order must move the answer by, on average over the shares
 TIE = 0.02  # of the same: a random order that is better by less is as good
 FEWEST = 4  # words: of fewer, random orders too often are the right one
 
@@ -100,12 +98,13 @@ def receipt(
 ) -> Receipt:
     """The receipt of an attribution to the w words of an input. words [w]
 
-    A word that is gone is taken out of the sequence, or masked where pieces.stays; special tokens stay. Comprehensiveness and sufficiency are
-    averaged over the most important 10, 20 and 50 % of the words, at least one each (DeYoung et al. 2020, section
-    4.1); the curves are those of Petsiuk et al. 2018, section 3.2. An attribution is trusted where all of this holds:
+    A word that is gone is taken out of the sequence, or masked where pieces.stays; special tokens stay.
+    Comprehensiveness and sufficiency are averaged over the most important 10, 20 and 50 % of the words, at least one
+    each (DeYoung et al. 2020, section 4.1); the curves are those of Petsiuk et al. 2018, section 3.2. An attribution is
+    trusted where all of this holds (in parts of the subject's scale, which for probabilities is 1):
 
     1. There are at least 4 words.
-    2. Its insertion area lies at least 0.1 of the subject's scale above its deletion area (0.2 where two labels are compared): the words
+    2. Its insertion area lies at least 0.1 above its deletion area (0.2 where two labels are compared): the words
        decide the answer, and it knows which. Where weights are random the answer hardly moves.
     3. No random order's does so by more than 0.02 more than its own.
     4. It correlates with what the words do in the random variants (the mean where a word stays less the mean where
@@ -157,11 +156,12 @@ def correlation(one: Array, other: Array) -> float:
 def verdict(trial: Perturbed, curves: Curves, random: Sequence[Curves], agreement: float) -> tuple[bool, str]:
     """Whether an attribution is trusted, by the rule that stands at receipt, and why, in a sentence."""
     w, own, drawn = len(trial.pieces.words), gain(curves), [gain(one) for one in random]
-    scale = trial.subject.scale
+    moved = max(trial.known.values()) - min(trial.known.values())
+    scale = trial.subject.scale or moved
     needed = scale * (EFFECT if trial.question.against is None else 2 * EFFECT)
     if w < FEWEST:
         return False, f"too short to tell: {w} words, and at least {FEWEST} are needed"
-    if max(trial.known.values()) - min(trial.known.values()) < needed:
+    if moved < needed:
         return False, "the answer hardly depends on the words: whichever are taken away, it stays nearly the same"
     if own < needed:
         return False, f"taking its words away moves the answer little ({own:.2f}, at least {needed:.2f} is needed)"

@@ -136,6 +136,7 @@ def head(explanation: Explanation, figure: Figure, height: float, glyphs: frozen
     best, question = int(explanation.probabilities.argmax()), explanation.question
     why = f"Why “{names[question.label]}”"
     why += "?" if question.against is None else f" and not “{names[question.against]}”?"
+    why += f"  At the word “{legible(explanation.about, '□', glyphs, most=30)}”." if explanation.about else ""
     answer = f"{names[best]}  {explanation.probabilities[best]:.3f}"
     figure.text(0.2 / WIDTH, 1 - 0.34 / height, answer, fontsize=14)
     figure.text(0.2 / WIDTH, 1 - 0.58 / height, why, color=GREY)

@@ -86,10 +86,11 @@ function showAnswer() {
   const best = data.probabilities.indexOf(Math.max(...data.probabilities));
   element("headline").replaceChildren(
     make("bdi", {}, data.labels[best]), " ", make("span", { class: "soft" }, number(data.probabilities[best])));
-  element("question").textContent = other === null ? say("why", { label }) : say("why_not", { label, other });
+  element("question").textContent = (other === null ? say("why", { label }) : say("why_not", { label, other }))
+    + (data.about ? ` ${say("at_word", { word: brief(data.about) })}` : "");
   const rows = bySize(data.probabilities).map((at) => make("div", { class: at === best ? "answer best" : "answer" },
     make("bdi", { lang: languageOf(data.labels[at]) }, data.labels[at]),
-    make("i", { "--share": Math.min(1, Math.max(0, data.probabilities[at])) }),
+    make("i", { "--share": data.measure === "number" ? 0 : Math.min(1, Math.max(0, data.probabilities[at])) }),
     make("span", { class: "number" }, number(data.probabilities[at]))));
   const more = rows.splice(8);
   element("answers").replaceChildren(...rows, ...(more.length
@@ -275,7 +276,7 @@ function plot(receipt, kind, below) {
     { x: x(share), y: height - bottom + 15, "text-anchor": ["start", "middle", "end"][2 * share] }, percent(share).replace("0.0", "0")));
   const name = draw("text", { x: x(0.5), y: height - 4, "text-anchor": "middle" }, below);
   const label = asked(), other = known(data.other) ? brief(data.labels[data.other]) : null;
-  const what = say(other === null ? "asked_value" : "asked_difference", { label, other });
+  const what = say(other === null ? `asked_${data.measure}` : "asked_difference", { label, other });
   const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${say(kind)}: ${what}, ${below}` },
     ...ticks.flat(), ...band, line(occlusion, "occlusion"), line(own, "own"), ...shares, name);
   const area = (one) => number(one[`${kind}_area`], 2);

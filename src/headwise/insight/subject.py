@@ -1,4 +1,4 @@
-"""What is explained, task by task: a model that gives one row of numbers for one input, and what they mean to people."""
+"""What is explained, task by task: a model that gives one row of numbers for one input, and what they mean."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ class Asked(HeadedEncoder):
 
     def __init__(self, model: HeadedEncoder, head: nn.Module):
         nn.Module.__init__(self)  # there is nothing to draw anew
-        self.encoder, self.head = model.encoder, head
+        self.encoder = model.encoder
+        self.head = head  # type: ignore[assignment]  # of another kind than those of checkpoints
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +41,7 @@ class Subject:
     chances: from rows to what people are told and receipts are measured in. [b c] -> [b c]
     measure: what that is.
     exclusive: whether labels exclude each other, so that odds are what is asked of a row.
-    scale: how large a change is that of a probability from 0 to 1.
+    scale: how large a change is that of a probability from 0 to 1; None: the largest that words of the input make.
     about: the word that is asked about, where it is not the whole input.
     """
 
@@ -49,7 +50,7 @@ class Subject:
     chances: Callable[[Tensor], Array]
     measure: Measure = "probability"
     exclusive: bool = False
-    scale: float = 1.0
+    scale: float | None = 1.0
     about: str = ""
 
     def towards(self, question: Question) -> Question:
@@ -62,7 +63,7 @@ def of_labels(model: HeadedEncoder, task: TextClassification) -> Subject:
     return Subject(model, task.labels, task.probabilities, exclusive=not task.multi_label)
 
 
-def of_number(model: HeadedEncoder, name: str, scale: float) -> Subject:
+def of_number(model: HeadedEncoder, name: str, scale: float | None = None) -> Subject:
     """A text's number. scale: how far apart a low and a high one are."""
     return Subject(model, (name,), lambda rows: rows.numpy(), "number", scale=scale)
 
@@ -120,7 +121,7 @@ class Spans(nn.Module):
 def of_answer(model: HeadedEncoder, own: Pieces) -> Subject:
     """The likeliest answers in the context, the second text of a pair; by their words, as long as those."""
     model.eval()
-    inside = np.array([word >= 0 and own.words[word].side == 1 for word in own.word_of])
+    inside = np.array([word >= 0 and own.words[word].side == 1 for word in own.word_of.tolist()])
     with torch.inference_mode():
         starts, ends = model(*own.packed()).masked_fill(~torch.from_numpy(inside)[:, None], -torch.inf).T
     near = torch.ones(len(starts), len(starts), dtype=torch.bool).triu().tril(LONGEST - 1)
@@ -189,7 +190,7 @@ def subject_of(
         return of_tag(model, task.labels, own, word), own
     if isinstance(task, TextClassification):
         return of_labels(model, task), own
-    return of_number(model, task.labels[0], getattr(task, "spread", 1.0)), own
+    return of_number(model, task.labels[0]), own
 
 
 def readable(tokenizer: TextTokenizer, text: Text) -> Pieces:

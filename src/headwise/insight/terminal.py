@@ -21,7 +21,8 @@ def show(explanation: Explanation, console: Console | None = None) -> None:
     shown, question = explanation.shown, explanation.question
     asked, chance = explanation.labels[question.label], explanation.probabilities[question.label]
     rival = "" if question.against is None else f" and not {explanation.labels[question.against]}"
-    console.print(Line(printable(f"why {asked}{rival}? its probability is {chance:.3f}")))
+    place = f" at the word {explanation.about}" if explanation.about else ""
+    console.print(Line(printable(f"why {asked}{rival}{place}? its {explanation.measure} is {chance:.3f}")))
     for line in coloured(explanation, shown.words):
         console.print(line)
     console.print(strongest(explanation, shown.words))
@@ -36,7 +37,7 @@ def show(explanation: Explanation, console: Console | None = None) -> None:
         random = np.mean([curves.deletion_area for curves in proof.random])
         console.print(
             Line(
-                f"without the most important words {proof.comprehensiveness:.3f} of the probability is lost, with only "
+                f"without the most important words {proof.comprehensiveness:.3f} of the {explanation.measure} is lost, with only "
                 f"those {proof.sufficiency:.3f}; area under deletion {proof.curves.deletion_area:.3f}, "
                 f"of random orders {random:.3f}, of occlusion {proof.occlusion.deletion_area:.3f}"
             )
@@ -46,7 +47,7 @@ def show(explanation: Explanation, console: Console | None = None) -> None:
 
 def gap(size: float | None) -> str:
     """What integrated gradients miss, for people."""
-    return "" if size is None else f"; {size:.3g} of the log odds not accounted for"
+    return "" if size is None else f"; {size:.3g} of what was asked not accounted for"
 
 
 def coloured(explanation: Explanation, words: Array) -> list[Line]:

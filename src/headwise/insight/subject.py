@@ -94,7 +94,7 @@ def of_tag(model: HeadedEncoder, labels: tuple[str, ...], own: Pieces, word: str
         model.eval()
         with torch.inference_mode():
             chances = model(*own.packed()).softmax(-1).numpy()  # [t c]
-        number = int(chances[np.ix_(firsts, [label != OUTSIDE for label in labels])].max(1).argmax())
+        number = int(chances[firsts][:, np.array(labels) != OUTSIDE].max(1).argmax())
     else:
         found = [number for number, one in enumerate(own.words) if one.text == word]
         if not found:
@@ -121,7 +121,8 @@ class Spans(nn.Module):
 def of_answer(model: HeadedEncoder, own: Pieces) -> Subject:
     """The likeliest answers in the context, the second text of a pair; by their words, as long as those."""
     model.eval()
-    inside = np.array([word >= 0 and own.words[word].side == 1 for word in own.word_of.tolist()])
+    sides = np.array([word.side for word in own.words] + [-1])[own.word_of]  # [t]
+    inside = sides == 1
     with torch.inference_mode():
         starts, ends = model(*own.packed()).masked_fill(~torch.from_numpy(inside)[:, None], -torch.inf).T
     near = torch.ones(len(starts), len(starts), dtype=torch.bool).triu().tril(LONGEST - 1)

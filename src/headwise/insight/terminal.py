@@ -37,8 +37,8 @@ def show(explanation: Explanation, console: Console | None = None) -> None:
         random = np.mean([curves.deletion_area for curves in proof.random])
         console.print(
             Line(
-                f"without the most important words {proof.comprehensiveness:.3f} of the {explanation.measure} is lost, with only "
-                f"those {proof.sufficiency:.3f}; area under deletion {proof.curves.deletion_area:.3f}, "
+                f"without the most important words {proof.comprehensiveness:.3f} of the {explanation.measure} is lost, "
+                f"with only those {proof.sufficiency:.3f}; area under deletion {proof.curves.deletion_area:.3f}, "
                 f"of random orders {random:.3f}, of occlusion {proof.occlusion.deletion_area:.3f}"
             )
         )

@@ -46,10 +46,6 @@ def made(directory_of):
         torch.manual_seed(0)
         model = read_model(directory_of("bert"), n_labels or 0, task.purpose, dropout=0.0).model
         model.eval().requires_grad_(False)
-            read_model(directory_of("bert"), n_labels or 0, task.purpose, dropout=0.0)
-            .model.eval()
-            .requires_grad_(False)
-        )
         if n_labels:
             torch.nn.init.normal_(model.head.out.weight)
         return model, TextTokenizer.read(directory_of("bert"), 40)

@@ -61,7 +61,7 @@ def prepared(
     recipe = Recipe.of(len(data.train), specs(directory, purpose=purpose)[0].d_model, **options)
     if recipe.metric is not None and recipe.metric not in task.metrics:
         raise InputError(f"metric {recipe.metric!r}: expected {', '.join(task.metrics)}")
-    redraw = task.labels != known.get(purpose)
+    redraw = not task.keeps_head(known.get(purpose))
     checkpoint = read_model(directory, len(task.labels), purpose, redraw=redraw, dropout=recipe.dropout, seed=seed)
     task = task.settled(recipe.class_weights, recipe.label_smoothing, data.train.truth)
     most = min(recipe.max_length or checkpoint.max_length, checkpoint.max_length)

@@ -48,7 +48,7 @@ def frozen(job: Job, fit: Callable[[Array, Array, Array, int], Array]) -> tuple[
     """The model as it is with a linear layer on top: what it is called, and how to get its answers."""
     rows = np.random.default_rng(job.recipe.seed).permutation(len(job.train))
     rows = rows[: max(len(job.data.task.labels), int((job.train.lengths[rows].cumsum() <= FROZEN_TOKENS).sum()))]
-    name = f"{job.name} before fine-tuning (frozen features + logistic regression"
+    name = f"{job.name} before fine-tuning (frozen features + {job.data.task.linear}"
     name += ")" if len(rows) == len(job.train) else f" on {len(rows):,} rows)"
     model, precision = job.checkpoint.model, job.recipe.precision
     return name, lambda: fit(
@@ -67,7 +67,7 @@ def known_features(job: Job, rows: Rows) -> np.ndarray[Any, Any]:
 
 def finish(job: Job, state: State, before: tuple[Judged, ...], narrator: Narrator) -> Model:
     """The trained model, and the report on the rows it is judged by."""
-    task, part = job.data.task, job.data.judged
+    task, part = job.data.task.finished(state.model), job.data.judged
     with narrator.wait(f"judging on {part.name}"):
         outputs, _ = predicted(state.model, task, job.judged)
     answers = task.decide(job.judged, outputs)
@@ -99,7 +99,7 @@ def finish(job: Job, state: State, before: tuple[Judged, ...], narrator: Narrato
         "judged_on": part.name,
         "metrics": {name: after.scores.named(name) for name in task.metrics},
     }
-    return Model(task.finished(state.model), job.checkpoint, job.tokenizer, card, report)
+    return Model(task, job.checkpoint, job.tokenizer, card, report)
 
 
 def facts(job: Job, state: State) -> list[tuple[str, str]]:

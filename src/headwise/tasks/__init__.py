@@ -8,10 +8,11 @@ from typing import Any
 from headwise.errors import InputError
 from headwise.reading.columns import Columns
 from headwise.reading.records import Records
+from headwise.tasks.regression import Regression
 from headwise.tasks.task import Task
 from headwise.tasks.text_classification import TextClassification
 
-TASKS: dict[str, type[Task]] = {task.name: task for task in (TextClassification,)}
+TASKS: dict[str, type[Task]] = {task.name: task for task in (Regression, TextClassification)}
 """By name, those that are guessed first before those that would fit, too."""
 
 

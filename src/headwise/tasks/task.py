@@ -36,6 +36,7 @@ class Task(ABC):
     name: ClassVar[str]  # transformers' name of the pipeline, where it has one
     purpose: ClassVar[Purpose]  # which head the model gets
     metrics: ClassVar[Mapping[str, str]]  # what a model can be chosen by, and how it is written for a reader
+    linear: ClassVar[str] = "logistic regression"  # what `frozen` is called
     labels: tuple[str, ...]  # names of the numbers a model makes; empty where it makes a vector
 
     @classmethod
@@ -75,6 +76,10 @@ class Task(ABC):
     def problem_type(self) -> str | None:
         """transformers' word for the loss, where it has one."""
         return None
+
+    def keeps_head(self, known: Sequence[str] | None) -> bool:
+        """Whether the last layer of a model that has these labels is one to begin training with."""
+        return self.labels == known
 
     @classmethod
     def texts(cls, records: Records, columns: Columns) -> Texts:

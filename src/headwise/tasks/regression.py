@@ -1,0 +1,188 @@
+"""Regression: a text, or a pair of texts, gets a number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from headwise.core.transformer import HeadedEncoder
+from headwise.errors import InputError, excerpt
+from headwise.families.checkpoint import labels_of
+from headwise.families.family import Purpose
+from headwise.judging import baselines, regression
+from headwise.judging.regression import METRICS, Scores, score
+from headwise.judging.sections import Findings
+from headwise.reading.batches import Batch, Examples
+from headwise.reading.columns import Columns
+from headwise.reading.records import Records
+from headwise.reading.text import Text, TextTokenizer
+from headwise.tasks.task import Array, Task
+
+NUMBER = r"^\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*$"
+
+
+@dataclass(frozen=True)
+class Regression(Task):
+    """The number a model answers with, how it learns it and how its answers are scored.
+
+    Truth and answers are numbers in the table's unit [b]. While it is trained a model answers in standardised ones,
+    (truth - mean) / spread, so that one recipe suits every unit; after it, its last layer makes the table's.
+    """
+
+    name: ClassVar[str] = "regression"
+    purpose: ClassVar[Purpose] = "ForSequenceClassification"
+    metrics: ClassVar[Mapping[str, str]] = METRICS
+    linear: ClassVar[str] = "ridge regression"
+
+    labels: tuple[str, ...]  # the column's name
+    mean: float = 0.0  # of the training rows
+    spread: float = 1.0  # their standard deviation
+
+    @classmethod
+    def fits(cls, records: Records, columns: Columns) -> bool:
+        """Numbers, some of which have a fraction: whole ones may just as well be names of classes."""
+        values = records.table[columns.target]
+        if pa.types.is_list(values.type) or not pc.all(pc.match_substring_regex(values, NUMBER)).as_py():
+            return False
+        return bool((floats(values) % 1 != 0).any())
+
+    @classmethod
+    def of_table(
+        cls, records: Records, columns: Columns, separator: str | None = None, known: Sequence[str] = ()
+    ) -> Regression:
+        """Called as the column is. Raises InputError where it holds one number only."""
+        if separator is not None:
+            raise InputError("--label-separator cuts labels, and regression has one number a row; leave it out")
+        task, column = cls((columns.target,)), columns.target
+        if np.ptp(numbers(records, column)) == 0:
+            raise InputError(
+                f"{records.path}: column {column} holds one number only ({excerpt(records.table[column][0].as_py())}), "
+                "training needs two; add rows, or choose another column with --label-column"
+            )
+        return task
+
+    @classmethod
+    def of_config(cls, config: Mapping[str, Any], labels: tuple[str, ...]) -> Regression:
+        """Raises InputError for a model of several numbers."""
+        if len(labels) != 1:
+            raise InputError(
+                f"config.json: regression of {len(labels)} numbers at once, expected one; take another model"
+            )
+        return cls(labels)
+
+    @classmethod
+    def matches(cls, config: Mapping[str, Any]) -> bool:
+        """A classifier's head that makes one number, or is said to be for regression."""
+        one = len(labels_of(config)) == 1 or config.get("num_labels") == 1
+        return super().matches(config) and config.get("problem_type", "regression" if one else None) == "regression"
+
+    @property
+    def problem_type(self) -> str:
+        """transformers' word for it."""
+        return "regression"
+
+    @property
+    def metric(self) -> str:
+        """What early stopping watches unless told otherwise."""
+        return "pearson"
+
+    @property
+    def kind(self) -> str:
+        """A few words about it for the notes."""
+        return f"one number per text: {self.labels[0]}"
+
+    def keeps_head(self, known: Sequence[str] | None) -> bool:
+        """Never: a finished model's last layer makes the table's unit, and training begins with standardised ones."""
+        return False
+
+    def truth(self, records: Records, columns: Columns, separator: str | None = None) -> Array:
+        """The label column as numbers. [b] Raises InputError at what is none."""
+        return numbers(records, columns.target)
+
+    def settled(self, class_weights: str | Mapping[str, float], label_smoothing: float, truth: Array) -> Regression:
+        """With the mean and the spread of the training rows."""
+        super().settled(class_weights, label_smoothing, truth)
+        return replace(self, mean=float(truth.mean()), spread=float(truth.std()) or 1.0)
+
+    @torch.no_grad()
+    def finished(self, model: HeadedEncoder) -> Regression:
+        """With the mean and the spread in the model's last layer."""
+        last = model.head.out
+        assert isinstance(last, nn.Linear)
+        last.weight.mul_(self.spread)
+        last.bias.mul_(self.spread).add_(self.mean)
+        return replace(self, mean=0.0, spread=1.0)
+
+    def examples(self, tokenizer: TextTokenizer, texts: Sequence[Text], truth: Array | None = None) -> Examples:
+        """Texts, and standardised numbers to compare with."""
+        targets = None if truth is None else ((truth - self.mean) / self.spread).astype(np.float32)
+        return Examples(tokenizer.encode(texts), targets, truth)
+
+    def losses(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """The squared error. outputs [b 1] -> [b]"""
+        assert batch.targets is not None
+        return F.mse_loss(outputs[:, 0], batch.targets, reduction="none")
+
+    def decide(self, examples: Examples, outputs: Tensor) -> Array:
+        """Numbers in the table's unit. [b 1] -> [b]"""
+        return outputs[:, 0].double().numpy() * self.spread + self.mean
+
+    def told(self, examples: Examples, outputs: Tensor) -> list[dict[str, Any]]:
+        """For people and programs: {"score"}."""
+        return [{"score": float(number)} for number in self.decide(examples, outputs)]
+
+    def scored(self, truth: Array, answers: Array) -> Scores:
+        """Correlations, the share of the variance explained, and errors."""
+        return score(truth, answers)
+
+    def baselines(
+        self, train: Sequence[Text], truth: Array, texts: Sequence[Text], seed: int
+    ) -> dict[str, Callable[[], Array]]:
+        """The mean, and ridge regression on words."""
+        return {
+            "mean": lambda: baselines.mean(truth, len(texts)),
+            "TF-IDF + ridge regression": lambda: baselines.tfidf_ridge(train, truth, texts, seed),
+        }
+
+    def frozen(self, features: Array, truth: Array, others: Array, seed: int) -> Array:
+        """Ridge regression on features of the model as it is."""
+        return baselines.frozen_ridge(features, truth, others)
+
+    def findings(self, texts: Sequence[Text], examples: Examples, outputs: Tensor) -> Findings:
+        """Truth against answers, residuals and mistakes."""
+        return regression.findings(examples.truth, self.decide(examples, outputs), texts)
+
+    def breakdown(self, truth: Array, answers: Array) -> str:
+        """How large the errors are."""
+        return regression.as_text(truth, answers)
+
+
+def numbers(records: Records, column: str) -> Array:
+    """A column as numbers. [b] Raises InputError at the first that is none, or is beyond what a model can compute."""
+    values = records.table[column]
+    if pa.types.is_list(values.type):
+        raise InputError(f"{records.path}: column {column} holds lists, expected one number")
+    wrong = pc.invert(pc.match_substring_regex(values, NUMBER))
+    if not pc.any(wrong).as_py():
+        found = floats(values)
+        wrong = pa.array(np.abs(found) > np.finfo(np.float32).max)
+        if not pc.any(wrong).as_py():
+            return found
+    row = pc.index(wrong, True).as_py()
+    raise InputError(
+        f"{records.where(row)}: {column} is {excerpt(values[row].as_py())}, expected a finite number such as 3.5; "
+        "write one or delete the row"
+    )
+
+
+def floats(values: Any) -> Array:
+    """Text that looks like numbers as numbers. [b]"""
+    return np.asarray(values.to_pylist(), object).astype(np.float64)

@@ -191,6 +191,8 @@ def test_one_number_only_lists_and_options_of_classes_are_refused(run_of, films,
         headwise.train(file, file, metric="accuracy", quiet=True)
 
 
-def test_it_has_no_labels_to_explain(run_of):
-    with pytest.raises(InputError, match="a model of regression has no labels"):
-        run_of("bert", "single")[0].explain("a fine film")
+def test_a_number_is_explained_in_the_tables_unit(run_of):
+    model = run_of("bert", "single")[0]
+    found = model.explain("a fine film , warm", method="occlusion", layers=())
+    assert found.measure == "number" and found.labels == model.labels
+    assert found.probabilities[0] == pytest.approx(model.predict(["a fine film , warm"])[0]["score"], abs=1e-5)

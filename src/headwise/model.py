@@ -182,7 +182,7 @@ class Model:
         """Put every file of the model into an empty folder, headwise.json with their digests last."""
         write_model(directory, self.checkpoint, self.labels, self.task.problem_type)
         self.tokenizer.write(directory)
-        card = {**self.card, "sha256": digests(directory)}
+        card = {**self.card, "settings": self.task.settings, "sha256": digests(directory)}
         (directory / CARD).write_text(json.dumps(card, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
@@ -225,7 +225,7 @@ def load(directory: str | Path) -> Model:
     if (place / CHECKPOINTS).is_dir() and not (place / CARD).exists():
         raise InputError(f"{place}: training has not finished here; go on with the same command and --resume")
     card = json_object(place / CARD)
-    if not all(isinstance(card.get(name) or {}, dict) for name in ("sha256", "columns")):
+    if not all(isinstance(card.get(name) or {}, dict) for name in ("sha256", "columns", "settings")):
         raise InputError(f"{place / CARD}: not as headwise writes it; take a whole copy")
     for name, digest in card.get("sha256", {}).items():
         if not (place / name).exists() or sha256(place / name) != digest:
@@ -239,4 +239,8 @@ def load(directory: str | Path) -> Model:
     if not isinstance(most, int | float) or most < 3:
         raise InputError(f"{place / 'tokenizer_config.json'}: model_max_length is no length; fetch the file again")
     tokenizer = TextTokenizer.read(place, int(min(most, checkpoint.max_length)), checkpoint.vocab_size)
-    return Model(kind.of_config(config, checkpoint.labels), checkpoint, tokenizer, card)
+    try:
+        task = kind.of_config(config, checkpoint.labels).restored(card.get("settings") or {})
+    except InputError as error:
+        raise InputError(f"{place / CARD}: {error}; take a whole copy") from None
+    return Model(task, checkpoint, tokenizer, card)

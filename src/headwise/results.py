@@ -69,7 +69,9 @@ def finish(job: Job, state: State, before: tuple[Judged, ...], narrator: Narrato
     """The trained model, and the report on the rows it is judged by."""
     task, part = job.data.task.finished(state.model), job.data.judged
     with narrator.wait(f"judging on {part.name}"):
-        outputs, _ = predicted(state.model, task, job.judged)
+        held_out, _ = predicted(state.model, task, job.valid)
+        outputs = held_out if job.judged is job.valid else predicted(state.model, task, job.judged)[0]
+    task = task.tuned(job.valid, held_out)
     answers = task.decide(job.judged, outputs)
     after = Verdict(f"{job.name} after fine-tuning", task.scored(part.truth, answers), state.seconds)
     steps = [{"step": step + 1, "loss": loss} for step, loss in enumerate(state.losses)]

@@ -16,6 +16,7 @@ from headwise.insight.explanation import Array, Measure
 from headwise.insight.question import Odds, Pieces, Question
 from headwise.insight.words import pieces
 from headwise.reading.text import Text, TextTokenizer
+from headwise.tasks.regression import Regression
 from headwise.tasks.task import Task
 from headwise.tasks.text_classification import TextClassification
 
@@ -191,7 +192,7 @@ def subject_of(
         return of_tag(model, task.labels, own, word), own
     if isinstance(task, TextClassification):
         return of_labels(model, task), own
-    return of_number(model, task.labels[0]), own
+    return of_number(model, task.labels[0], task.scale if isinstance(task, Regression) else None), own
 
 
 def readable(tokenizer: TextTokenizer, text: Text) -> Pieces:

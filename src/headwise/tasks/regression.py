@@ -45,6 +45,7 @@ class Regression(Task):
     labels: tuple[str, ...]  # the column's name
     mean: float = 0.0  # of the training rows
     spread: float = 1.0  # their standard deviation
+    scale: float | None = None  # four of these, from a low number to a high one; None: nobody said
 
     @classmethod
     def fits(cls, records: Records, columns: Columns) -> bool:
@@ -110,7 +111,8 @@ class Regression(Task):
     def settled(self, class_weights: str | Mapping[str, float], label_smoothing: float, truth: Array) -> Regression:
         """With the mean and the spread of the training rows."""
         super().settled(class_weights, label_smoothing, truth)
-        return replace(self, mean=float(truth.mean()), spread=float(truth.std()) or 1.0)
+        spread = float(truth.std()) or 1.0
+        return replace(self, mean=float(truth.mean()), spread=spread, scale=4 * spread)
 
     @torch.no_grad()
     def finished(self, model: HeadedEncoder) -> Regression:
@@ -120,6 +122,18 @@ class Regression(Task):
         last.weight.mul_(self.spread)
         last.bias.mul_(self.spread).add_(self.mean)
         return replace(self, mean=0.0, spread=1.0)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The scale, by which explanations tell much from little."""
+        return {"scale": self.scale}
+
+    def restored(self, settings: Mapping[str, Any]) -> Regression:
+        """Raises InputError where the scale is no number above 0."""
+        scale = settings.get("scale")
+        if scale is not None and not (isinstance(scale, int | float) and 0 < scale < float("inf")):
+            raise InputError(f"scale is {scale!r}, expected a number above 0")
+        return replace(self, scale=scale)
 
     def examples(self, tokenizer: TextTokenizer, texts: Sequence[Text], truth: Array | None = None) -> Examples:
         """Texts, and standardised numbers to compare with."""

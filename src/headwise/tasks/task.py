@@ -94,6 +94,10 @@ class Task(ABC):
     def truth(self, records: Records, columns: Columns, separator: str | None = None) -> Array:
         """What the table says, one entry a row. [b …] Raises InputError where it says something else."""
 
+    def remarks(self, records: Records, columns: Columns) -> list[str]:
+        """What had to be guessed or mended to read the truth, in words."""
+        return []
+
     def strata(self, truth: Array) -> Array:
         """A group for each row; a random split takes the same share of each. [b]"""
         return np.full(len(truth), "any")
@@ -106,6 +110,19 @@ class Task(ABC):
 
     def finished(self, model: HeadedEncoder) -> Task:
         """The task once training is over; what only training needed is gone, or has become part of the model."""
+        return self
+
+    def tuned(self, valid: Examples, outputs: Tensor) -> Task:
+        """The finished task with what is best chosen by the validation rows, such as a threshold or a temperature."""
+        return self
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What of it config.json has no place for, as plain JSON: headwise.json keeps it."""
+        return {}
+
+    def restored(self, settings: Mapping[str, Any]) -> Task:
+        """The task with the settings it was saved with. Raises InputError for what is none of them."""
         return self
 
     def examples(self, tokenizer: TextTokenizer, texts: Sequence[Text], truth: Array | None = None) -> Examples:

@@ -124,6 +124,7 @@ def read_data(
     records, skipped = refused_or_skipped(records, columns, kind, asked.skip_empty)
     task = kind.of_table(records, columns, asked.label_separator, known.get(kind.purpose, ()))
     whole = part_of(records, "train", columns, task, asked)
+    notes += task.remarks(records, columns)
     language = f"language: {script(whole.texts.first)} (guessed from the letters)"
     notes += [*columns.notes, f"task: {task.name}, {task.kind}", language, *skipped]
     given: dict[str, Part | None] = {"validation": None, "test": None}
@@ -181,7 +182,7 @@ def other_part(source: Source, name: str, columns: Columns, task: Task, asked: A
     records, notes = opened(source, asked)
     choose_columns(records, columns.text, columns.pair, columns.label)
     records, skipped = refused_or_skipped(records, columns, type(task), asked.skip_empty)
-    return part_of(records, name, columns, task, asked), [*notes, *skipped]
+    return part_of(records, name, columns, task, asked), [*notes, *skipped, *task.remarks(records, columns)]
 
 
 def split_off(whole: Part, given: dict[str, Part | None], seed: int, task: Task) -> tuple[dict[str, Part], list[str]]:

@@ -72,7 +72,7 @@ class TestBattery:
     def test_reloaded_it_says_exactly_the_same(self, family, kind, run_of, films):
         model, place, file = run_of(family, kind)
         again = headwise.load(place)
-        assert again.task == model.task == Regression(("score",))
+        assert again.task == model.task == Regression(("score",), scale=4 * np.std(NUMBERS))
         assert again.predict(texts_of(kind, films)) == model.predict(texts_of(kind, films))
         assert again.evaluate(file) == model.evaluate(file)
 

@@ -68,7 +68,7 @@ def prepared(
     tokenizer = TextTokenizer.read(directory, most, checkpoint.vocab_size)
     with narrator.wait("reading the texts"):
         examples = {part.name: task.examples(tokenizer, part.texts, part.truth) for part in data.parts}
-    cuts = [cut(name, one.tokens, most) for name, one in examples.items()]
+    cuts = [cut(name, one, most) for name, one in examples.items()]
     notes = [*checkpoint.notes, *cuts, *unknown(examples["train"].tokens, name)]
     settled = [f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in shown(recipe)]
     narrator.say(*notes, f"recipe: {', '.join(settled)}")
@@ -91,10 +91,14 @@ def shown(recipe: Recipe) -> list[tuple[str, Any]]:
     return [(name, getattr(recipe, name)) for name in names]
 
 
-def cut(name: str, tokens: Tokens, most: int) -> str:
+def cut(name: str, examples: Examples, most: int) -> str:
     """How long the texts of a split are, and what had to be cut."""
+    tokens = examples.tokens
     rows, lost = int((tokens.cut > 0).sum()), int(tokens.cut.sum())
-    size = f"{name}: {len(tokens):,} rows, {len(tokens.ids):,} tokens, {tokens.lengths.mean():.0f} a row"
+    size = f"{name}: {len(examples):,} rows, {len(tokens.ids):,} tokens, {examples.lengths.mean():.0f} a row"
+    if len(tokens) > len(examples):
+        longer = int((examples.counts > 1).sum())
+        size += f", {longer:,} rows longer than {most} read in {len(tokens) - len(examples) + longer:,} windows"
     if not rows:
         return f"{size}, the longest {tokens.lengths.max()} of {most} possible, nothing cut"
     share = lost / (lost + len(tokens.ids))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+import numpy as np
+
 from headwise.errors import InputError
 from headwise.families.checkpoint import Checkpoint, labels_of, purpose_of, read_config, read_model, specs
 from headwise.families.hub import locate
@@ -96,8 +98,8 @@ def cut(name: str, examples: Examples, most: int) -> str:
     tokens = examples.tokens
     rows, lost = int((tokens.cut > 0).sum()), int(tokens.cut.sum())
     size = f"{name}: {len(examples):,} rows, {len(tokens.ids):,} tokens, {examples.lengths.mean():.0f} a row"
-    if len(tokens) > len(examples):
-        longer = int((examples.counts > 1).sum())
+    if examples.counts is not None and len(tokens) > len(examples):
+        longer = int(np.count_nonzero(examples.counts > 1))
         size += f", {longer:,} rows longer than {most} read in {len(tokens) - len(examples) + longer:,} windows"
     if not rows:
         return f"{size}, the longest {tokens.lengths.max()} of {most} possible, nothing cut"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-import pyarrow as pa
 import pyarrow.types as pat
 
 from headwise.errors import InputError, excerpt, listing
@@ -53,11 +52,10 @@ def read_tags(records: Records, column: str, words: str) -> tuple[str, list[list
             f"{records.path}: column {column} has the tags {listing(sorted(tags))}, expected O and B-TYPE, I-TYPE "
             "(IOB2 or IOB1), or BIOES, BILOU or BMES; name them so"
         )
-    faults = [fault(scheme, rows) for scheme in able]
-    if None not in faults:
-        refuse(records, column, able[0], rows, faults[0])
-    scheme = able[faults.index(None)]
-    return scheme, [in_iob2(scheme, row) for row in rows]
+    for scheme in able:
+        if fault(scheme, rows) is None:
+            return scheme, [in_iob2(scheme, row) for row in rows]
+    raise faulty(records, column, able[0], rows)
 
 
 def flat(lists: Iterable[Sequence[str]]) -> Iterable[str]:
@@ -85,14 +83,14 @@ def fault(scheme: str, rows: Sequence[Sequence[Tag]]) -> tuple[int, int] | None:
     return None
 
 
-def refuse(records: Records, column: str, scheme: str, rows: Sequence[Sequence[Tag]], at: tuple[int, int]) -> None:
-    """Raise InputError at a word whose tag is not of the scheme."""
-    number, place = at
+def faulty(records: Records, column: str, scheme: str, rows: Sequence[Sequence[Tag]]) -> InputError:
+    """What to say where tags are not of the scheme they look like."""
+    number, place = fault(scheme, rows) or (0, 0)
     before, tag = ("-".join(one).strip("-") for one in [NONE, *rows[number], NONE][place : place + 2])
     which = f"word {place + 1}" if place < len(rows[number]) else "the end"
-    raise InputError(
+    return InputError(
         f"{records.where(number)}: {excerpt(tag)} after {excerpt(before)} at {which} of column {column}, which "
-        f"{scheme} does not allow{' (nor is it IOB1 throughout)' if scheme == 'IOB2' else ''}; mend the tags"
+        f"{scheme} does not allow{' (nor are the tags IOB1)' if scheme == 'IOB2' else ''}; mend the tags"
     )
 
 

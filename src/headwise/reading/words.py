@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from tokenizers.pre_tokenizers import Metaspace
 
 from headwise.errors import InputError, excerpt
 from headwise.reading.records import Records
-from headwise.reading.text import CHUNK, Texts, TextTokenizer, Tokens
+from headwise.reading.text import CHUNK, Text, Texts, TextTokenizer, Tokens
 
 Spans = npt.NDArray[np.int64]  # [w 2] where each of w words begins and ends in its text, in characters
 
@@ -80,12 +80,17 @@ def spans_in(text: str) -> Spans:
     return np.array([match.span() for match in WORD.finditer(text)], np.int64).reshape(-1, 2)
 
 
+def singles(texts: Sequence[Text]) -> Sequence[str]:
+    """The texts. Raises InputError for what is no text, or two."""
+    if not isinstance(texts, Texts) and not all(isinstance(text, str) for text in texts):
+        raise InputError("expected single texts to find words in, found something else, such as a pair")
+    return cast(Sequence[str], texts)
+
+
 def spans_of(texts: Sequence[str]) -> list[Spans]:
-    """Of every text: the words it was joined of, or else those found in it. Raises InputError for what is no text."""
+    """Of every text: the words it was joined of, or else those found in it."""
     if isinstance(texts, Words):
         return [texts.spans(row) for row in range(len(texts))]
-    if not all(isinstance(text, str) for text in texts):
-        raise InputError("expected single texts to find words in, found something else, such as a pair")
     return [spans_in(text) for text in texts]
 
 

@@ -24,7 +24,7 @@ from headwise.reading.columns import Columns
 from headwise.reading.records import Records
 from headwise.reading.tags import BEGINS, read_tags, tag_of
 from headwise.reading.text import Text, Texts, TextTokenizer
-from headwise.reading.words import Read, Spans, Words, read_words, spans_of
+from headwise.reading.words import Read, Spans, Words, read_words, singles, spans_of
 from headwise.tasks.task import Array, Task
 
 NOWHERE = -100  # the target of a token that does not count
@@ -67,7 +67,9 @@ class TokenClassification(Task):
         _, rows = read_tags(records, columns.target, columns.text)
         types = sorted({kind for row in rows for _, kind in row} - {""})
         if not types:
-            raise InputError(f"{records.path}: column {columns.target} has no tag but O, nothing to learn; tag some words")
+            raise InputError(
+                f"{records.path}: column {columns.target} has no tag but O, nothing to learn; tag some words"
+            )
         labels = ("O", *(f"{place}-{kind}" for kind in types for place in "BI"))
         return cls(tuple(known) if set(known) == set(labels) else labels)
 
@@ -112,7 +114,9 @@ class TokenClassification(Task):
     def truth(self, records: Records, columns: Columns, separator: str | None = None) -> Array:
         """b tuples. Raises InputError for what is not tagged word by word, and a type that is not one of ours."""
         if not pat.is_list(records.table.schema.field(columns.text).type):
-            raise InputError(f"{records.path}: column {columns.text} holds text, expected a list of words, one for each tag")
+            raise InputError(
+                f"{records.path}: column {columns.text} holds text, expected a list of words, one for each tag"
+            )
         _, rows = read_tags(records, columns.target, columns.text)
         for number, row in enumerate(rows):
             unseen = sorted({kind for _, kind in row} - {"", *self.types})
@@ -135,9 +139,10 @@ class TokenClassification(Task):
 
     def examples(self, tokenizer: TextTokenizer, texts: Sequence[Text], truth: Array | None = None) -> Examples:
         """Windows of tokens, the tags at the first token of each word."""
-        where = spans_of(texts)
-        read = read_words(tokenizer, texts, where)
-        layout = Layout(texts, where, read)
+        plain_texts = singles(texts)
+        where = spans_of(plain_texts)
+        read = read_words(tokenizer, plain_texts, where)
+        layout = Layout(plain_texts, where, read)
         plain = Examples(read.tokens, None, truth, read.counts, layout)
         if truth is None:
             return plain
@@ -204,7 +209,7 @@ class TokenClassification(Task):
 
     def breakdown(self, truth: Array, answers: Array) -> str:
         """Type by type."""
-        return spans.as_text(self.scored(truth, answers))
+        return spans.as_text(truth, answers, self.types)
 
 
 def tuples(rows: Any) -> Array:
@@ -232,4 +237,5 @@ def commonest(train: Sequence[Text], truth: Array, texts: Sequence[Text]) -> Arr
 
 def words_in(texts: Sequence[Text]) -> list[list[str]]:
     """The words of texts."""
-    return [[text[a:b] for a, b in some.tolist()] for text, some in zip(texts, spans_of(texts), strict=True)]
+    plain = singles(texts)
+    return [[text[a:b] for a, b in some.tolist()] for text, some in zip(plain, spans_of(plain), strict=True)]

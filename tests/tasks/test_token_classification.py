@@ -224,7 +224,7 @@ def test_what_a_trained_model_cannot_do_is_refused(run_of, directory_of, table, 
     with pytest.raises(InputError, match="column text holds text, expected a list of words"):
         model.evaluate(plain)
     with pytest.raises(InputError, match="has no labels to choose from"):
-        model.explain("a text")
+        model.probabilities(["a text"])
     with pytest.raises(InputError, match="trained on single texts, found pairs"):
         model.predict([("a", "b")])
     file = run_of("bert")[2]

@@ -22,6 +22,7 @@ DOCUMENTS = [
     "docs/looking-inside.md",
     "docs/transformer.md",
     "CONTRIBUTING.md",
+    *(f"docs/tasks/{page.name}" for page in sorted((ROOT / "docs/tasks").glob("*.md"))),
 ]
 
 
@@ -46,6 +47,8 @@ def place(tmp_path, monkeypatch, table, films, directory_of):
     )
     for name in ("dev.tsv", "test.tsv"):
         table(tmp_path / name, [(f"{text} indeed", label) for text, label in films])
+    tagged = [(text.split(), ["B-WORD", *["O"] * (len(text.split()) - 1)]) for text, _ in rows]
+    table(tmp_path / "news.jsonl", tagged, "tokens", "tags")
     monkeypatch.setattr("headwise.job.locate", lambda name: directory_of("bert"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -103,7 +106,7 @@ def test_the_shipped_example_is_sound(language):
         assert len(counts) == 8 and len(set(counts)) == 1
 
 
-@pytest.mark.parametrize("name", ["sst2", "chnsenticorp", "banking77", "conll2003"])
+@pytest.mark.parametrize("name", ["sst2", "chnsenticorp", "banking77", "conll2003", "entities", "cluener"])
 def test_the_runs_behind_the_table_of_results_are_commands_we_take(name, tmp_path):
     script = ROOT / "benchmarks/results.sh"
     said = subprocess.run(

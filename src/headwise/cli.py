@@ -138,7 +138,8 @@ def predict(
 ) -> None:
     """Ask a model: a JSON line for each text, or the table with its answers in new columns.
 
-    Several labels of a text stand in one field of a csv or tsv, with what separated them in training, or |, between.
+    Several labels of a text stand in one field of a csv or tsv, with what separated them in training, or |, between;
+    entities stand there as JSON.
     """
     from headwise.model import load
     from headwise.progress import Narrator
@@ -169,7 +170,10 @@ def predict(
             new = f"predicted_{new}"
         columns[new] = [answer[name] for answer in answers]
         if isinstance(answers[0][name], list) and not holds_lists(output):
-            columns[new] = [separator.join(map(str, values)) for values in columns[new]]
+            columns[new] = [
+                separator.join(map(str, values)) if "labels" in answer else json.dumps(values, ensure_ascii=False)
+                for answer, values in zip(answers, columns[new], strict=True)
+            ]
     write(output, columns)
     narrator.say(f"{output}: {len(answers):,} rows written")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+import numpy as np
+
 from headwise.errors import InputError
 from headwise.families.checkpoint import Checkpoint, labels_of, purpose_of, read_config, read_model, specs
 from headwise.families.hub import locate
@@ -68,7 +70,7 @@ def prepared(
     tokenizer = TextTokenizer.read(directory, most, checkpoint.vocab_size)
     with narrator.wait("reading the texts"):
         examples = {part.name: task.examples(tokenizer, part.texts, part.truth) for part in data.parts}
-    cuts = [cut(name, one.tokens, most) for name, one in examples.items()]
+    cuts = [cut(name, one, most) for name, one in examples.items()]
     notes = [*checkpoint.notes, *cuts, *unknown(examples["train"].tokens, name)]
     settled = [f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in shown(recipe)]
     narrator.say(*notes, f"recipe: {', '.join(settled)}")
@@ -91,10 +93,14 @@ def shown(recipe: Recipe) -> list[tuple[str, Any]]:
     return [(name, getattr(recipe, name)) for name in names]
 
 
-def cut(name: str, tokens: Tokens, most: int) -> str:
+def cut(name: str, examples: Examples, most: int) -> str:
     """How long the texts of a split are, and what had to be cut."""
+    tokens = examples.tokens
     rows, lost = int((tokens.cut > 0).sum()), int(tokens.cut.sum())
-    size = f"{name}: {len(tokens):,} rows, {len(tokens.ids):,} tokens, {tokens.lengths.mean():.0f} a row"
+    size = f"{name}: {len(examples):,} rows, {len(tokens.ids):,} tokens, {examples.lengths.mean():.0f} a row"
+    if examples.counts is not None and len(tokens) > len(examples):
+        longer = int(np.count_nonzero(examples.counts > 1))
+        size += f", {longer:,} rows longer than {most} read in {len(tokens) - len(examples) + longer:,} windows"
     if not rows:
         return f"{size}, the longest {tokens.lengths.max()} of {most} possible, nothing cut"
     share = lost / (lost + len(tokens.ids))

@@ -70,6 +70,17 @@ class Examples:
         return Batch(*packed(self.tokens, self.sequences(rows)), targets, counts)
 
 
+@dataclass(frozen=True, eq=False)
+class PerToken:
+    """A number at each of the n tokens of some examples, as targets: those of some rows stand end to end."""
+
+    examples: Examples
+    values: npt.NDArray[Any]  # [n]
+
+    def __getitem__(self, rows: Rows) -> npt.NDArray[Any]:
+        return self.values[self.examples.tokens.places(self.examples.sequences(rows))]
+
+
 @lru_cache(maxsize=2)
 def shuffled(rows: int, seed: int, epoch: int) -> Rows:
     """The order of an epoch: a pure function of seed and epoch. [rows]"""

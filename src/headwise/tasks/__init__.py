@@ -11,8 +11,9 @@ from headwise.reading.records import Records
 from headwise.tasks.regression import Regression
 from headwise.tasks.task import Task
 from headwise.tasks.text_classification import TextClassification
+from headwise.tasks.token_classification import TokenClassification
 
-TASKS: dict[str, type[Task]] = {task.name: task for task in (Regression, TextClassification)}
+TASKS: dict[str, type[Task]] = {task.name: task for task in (TokenClassification, Regression, TextClassification)}
 """By name, those that are guessed first before those that would fit, too."""
 
 

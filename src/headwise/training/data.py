@@ -61,9 +61,7 @@ class Part:
     truth: npt.NDArray[Any]  # [b …] as the task reads it
 
     def select(self, rows: npt.NDArray[np.int64], name: str) -> Part:
-        records, at = self.records.select(rows), pa.array(rows)
-        second = None if self.texts.second is None else self.texts.second.take(at)
-        return Part(name, records, Texts(self.texts.first.take(at), second), self.truth[rows])
+        return Part(name, self.records.select(rows), self.texts.take(rows), self.truth[rows])
 
     @property
     def joined(self) -> pa.ChunkedArray:

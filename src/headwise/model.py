@@ -100,8 +100,8 @@ class Model:
             raise InputError("this model was trained on single texts, found pairs; name one with --text-column")
 
     def predict(self, texts: Sequence[Text], done: Callable[[int, int], None] | None = None) -> list[dict[str, Any]]:
-        """One answer per text or pair: {"label": "positive", "score": 0.98}, or {"labels": […], "scores": […]}
-        where a text may have several. Raises InputError for a single string in place of a list."""
+        """One answer per text or pair, as its task tells it: {"label": "positive", "score": 0.98}, or {"labels": […],
+        "scores": […]} where a text may have several. Raises InputError for a single string in place of a list."""
         if isinstance(texts, str):
             raise InputError("predict takes a list of texts, found one string; write predict([text])")
         return self.task.told(*self.asked(texts, done)) if len(texts) else []

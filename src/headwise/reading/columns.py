@@ -19,12 +19,13 @@ _PAIRS = (
 )  # fmt: skip
 _TEXTS = (
     "text", "sentence", "content", "review", "review_text", "review_body", "comment", "message", "utterance", "query",
-    "question", "headline", "title", "body", "tweet", "post", "document", "description", "tokens", "texts", "sentences",
+    "question", "headline", "title", "body", "tweet", "post", "document", "description", "tokens", "words",
+    "texts", "sentences",
     "文本", "内容", "句子", "评论", "评论内容", "评价", "留言", "正文", "新闻", "标题", "问题",
 )  # fmt: skip
 _LABELS = (
     "label", "labels", "target", "class", "category", "intent", "sentiment", "topic", "stars", "rating", "score", "y",
-    "tags", "ner_tags", "tag",
+    "tags", "ner_tags", "ner", "tag",
     "标签", "类别", "分类", "意图", "情感", "情感倾向", "类型", "主题", "星级", "评分",
 )  # fmt: skip
 

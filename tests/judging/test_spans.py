@@ -79,7 +79,7 @@ def test_scores_of_a_case_counted_by_hand():
 
 def test_what_is_missed_and_what_overlaps_with_another_type():
     truth, answers = rows("B-PER I-PER O O B-LOC"), rows("O B-LOC I-LOC O O")
-    assert [one.wrong for one in mistakes(truth, answers)] == ["wrong type and ends", "missed"]
+    assert [one.wrong for one in mistakes(truth, answers)] == ["both wrong", "missed"]
 
 
 def test_without_entities_every_share_is_zero_and_rows_are_needed():

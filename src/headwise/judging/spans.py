@@ -29,9 +29,9 @@ METRICS = {
 
 Rows = Sequence[Any] | npt.NDArray[Any]  # b sequences of tags
 Entity = tuple[int, int, int, int]  # row, first word, the word after the last, type
-Wrong = Literal["wrong type", "wrong ends", "wrong type and ends", "missed", "invented"]
+Wrong = Literal["wrong type", "wrong ends", "both wrong", "missed", "invented"]
 WRONG: tuple[Wrong, ...] = get_args(Wrong)
-AROUND = 60  # characters before a mistake that are shown with it
+WORDS_BEFORE = 8  # words before a mistake that are shown with it
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def _wrong(true: Entity, given: Entity | None) -> Wrong:
         return "missed"
     if true[1:3] == given[1:3]:
         return "wrong type"
-    return "wrong ends" if true[3] == given[3] else "wrong type and ends"
+    return "wrong ends" if true[3] == given[3] else "both wrong"
 
 
 def findings(
@@ -209,22 +209,22 @@ def _worst(
     texts: Sequence[str],
     places: Sequence[npt.NDArray[Any]],
 ) -> Table:
-    """The 30 mistakes the model was surest of."""
+    """The mistakes the model was surest of: 20 entities it gave, and 10 places where it gave none."""
     ranked = []
     for one in found:
         row, first, last, _ = one.given or one.true or (0, 0, 0, 0)
         ranked.append((float(sure[row][first:last].mean()), one))
     ranked.sort(key=lambda pair: -pair[0])
+    shown = [pair for pair in ranked if pair[1].given][:20] + [pair for pair in ranked if not pair[1].given][:10]
     rows: list[tuple[str | float, ...]] = []
-    for confidence, one in ranked[:30]:
+    for confidence, one in sorted(shown, key=lambda pair: -pair[0]):
         both = [side for side in (one.true, one.given) if side]
-        row = both[0][0]
-        start = int(places[row][min(side[1] for side in both), 0])
-        context = ("…" if start > AROUND else "") + texts[row][max(start - AROUND, 0) :]
+        row, first = both[0][0], min(side[1] for side in both)
+        start = int(places[row][max(first - WORDS_BEFORE, 0), 0])
         named = [_named(types, side, texts[row], places[row]) if side else "(none)" for side in (one.true, one.given)]
-        rows.append((beginning(context), *named, confidence))
+        rows.append((beginning(("…" if start else "") + texts[row][start:]), *named, confidence))
     head = (Column("text", "text"), Column("truth", "label"), Column("predicted", "label"), Column("confidence"))
-    most = f"; here the {len(rows)} the model was surest of" if len(found) > len(rows) else ""
+    most = f"; here {len(rows)} the model was surest of" if len(found) > len(rows) else ""
     hint = f"Wrong entities: {len(found):,}{most}, the surest first. Sometimes it is the truth that is wrong."
     return Table("Worst mistakes", hint if rows else "None: every entity is right.", head, tuple(rows))
 

@@ -44,6 +44,7 @@ def test_words_are_joined_as_people_write(words, text):
         ("  \t\n", []),
         ("", []),
         ("_x😀y", ["_", "x", "😀", "y"]),
+        ("Ｔｏｋｙｏ，東京", ["Ｔｏｋｙｏ", "，", "東", "京"]),
     ],
 )
 def test_words_of_a_plain_text(text, words):
@@ -86,6 +87,12 @@ def test_every_word_points_to_its_first_token(family, directory_of, films):
             alone = tokenizer.tokenizer.encode(text[a:b], add_special_tokens=False).ids
             blank = tokenizer.tokenizer.encode(" " + text[a:b], add_special_tokens=False).ids
             assert int(read.tokens.ids[begin + place]) in (alone[0], blank[0])
+
+
+def test_half_a_character_is_refused(directory_of):
+    tokenizer = TextTokenizer.read(directory_of("bert"), 64)
+    with pytest.raises(InputError, match="found half a surrogate pair"):
+        read_words(tokenizer, ["a \ud800"], [spans_in("a \ud800")])
 
 
 def test_letters_that_touch_are_read_as_one_word(directory_of):

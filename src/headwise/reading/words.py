@@ -21,7 +21,10 @@ from headwise.reading.text import CHUNK, Text, Texts, TextTokenizer, Tokens
 
 Spans = npt.NDArray[np.int64]  # [w 2] where each of w words begins and ends in its text, in characters
 
-UNSPACED = r"\u2e80-\u30ff\u31c0-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U000323af"
+UNSPACED = (
+    r"\u2e80-\u30ff\u31c0-\u9fff\uf900-\ufaff\U00020000-\U000323af"
+    r"\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff9f"  # wide marks, but not wide letters
+)
 """Chinese characters, kana, and their punctuation: no blank stands between these."""
 LETTER = rf"[^\W_{UNSPACED}]"
 WORD = re.compile(rf"(?:{LETTER}\.){{2,}}|{LETTER}+(?:[-&/]{LETTER}+|(?<=\d)[.,:]\d+)*|['’]{LETTER}+|\S")
@@ -163,7 +166,10 @@ def pieces_of(
             [f"{' ' if blank or (lead and not number) else ''}{text[a:b]}" for number, (a, b, blank) in enumerate(mine)]
             for text, mine in zip(texts, units, strict=True)
         ]
-        encodings = tokenizer.encode_batch(given, is_pretokenized=True, add_special_tokens=False)
+        try:
+            encodings = tokenizer.encode_batch(given, is_pretokenized=True, add_special_tokens=False)
+        except (TypeError, ValueError):  # how tokenizers refuse half a surrogate pair
+            raise InputError("expected texts in valid Unicode, found half a surrogate pair; remove it") from None
     for encoding, mine, strings, words in zip(encodings, units, given, spans, strict=True):
         shift = np.array([b - len(string) for (_, b, _), string in zip(mine, strings, strict=True)], np.int64)
         yield np.array(encoding.ids, np.int32), places(encoding, mine, shift, words)

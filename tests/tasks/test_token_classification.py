@@ -141,7 +141,12 @@ def test_a_text_longer_than_the_model_is_read_to_its_end(run_of):
     text = " ".join(["she smiles and the music plays ."] * 40)
     examples, _ = model.asked([text, "she smiles"])
     assert examples.counts[0] > 3 and len(examples) == 2
-    assert model.predict([text])[0]["entities"][-1]["end"] > len(text) - 60
+    told: list[int] = []
+    assert model.predict([text], lambda done, _: told.append(done))[0]["entities"][-1]["end"] > len(text) - 60
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("headwise.reading.batches.TOKENS_PER_PASS", 100)  # a text too long for one pass takes several
+        assert len(model.predict([text], lambda done, _: told.append(done))[0]["entities"]) > 40
+    assert len(told) > 3
 
 
 def test_windows_train_and_are_told(directory_of, table, tmp_path, capsys):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -178,9 +178,13 @@ def predicted(
 ) -> tuple[Tensor, float]:
     """What the model makes of every sequence [k c], or of every token [n c], and the mean loss where there are targets.
 
-    done is told after each pass how many rows are done, and of how many.
+    done is told after each pass how many rows are done, and of how many; without targets, how many sequences.
     """
     model.eval()
+    if (
+        examples.targets is None
+    ):  # then it does not matter which row a sequence is of, and long ones need several passes
+        examples = replace(examples, counts=None)
     pieces, rows_done, losses, order = [], 0, 0.0, by_length(examples.lengths)
     for rows in passes(order, examples.lengths):
         batch = examples.batch(rows)

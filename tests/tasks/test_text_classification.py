@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from hashlib import sha256
@@ -266,6 +267,26 @@ def test_a_model_of_pairs_does_not_answer_on_one_text(tmp_path, directory_of, fi
     headwise.train(pairs, pairs, out=tmp_path / "run", model=str(directory_of("bert")), quiet=True, **QUICK)
     with pytest.raises(InputError, match="no column text_b, the second text of training"):
         headwise.load(tmp_path / "run").evaluate(table(tmp_path / "single.tsv", films))
+
+
+@pytest.mark.parametrize(("column", "which"), [(0, "first"), (1, "second")])
+def test_a_pair_with_one_side_empty_is_refused_naming_the_line_and_the_side(
+    column, which, run_of, films, table, tmp_path, command
+):
+    model, place, _ = run_of("bert", "pairs")
+    rows, names = rows_of("pairs", films)
+    half = list(rows[2])
+    half[column] = " "
+    file = table(tmp_path / "a.tsv", [*rows[:2], half, *rows[3:]], *names)
+    told = rf"a\.tsv, line 4: the text in column {names[column]} is empty"
+    with pytest.raises(InputError, match=told + r" \(1 such rows in all\).*--skip-empty"):
+        headwise.train(file, file, quiet=True)
+    with pytest.raises(InputError, match=told):
+        model.evaluate(file)
+    status, _, said = command("predict", place, "--input", file)
+    assert status == 2 and re.search(told + "; write one or delete the row", said)
+    with pytest.raises(InputError, match=f"pair 2: the {which} text is empty; write one"):
+        model.predict([rows[0][:2], half[:2]])
 
 
 def test_a_table_that_already_has_answers_keeps_them(run_of, films, table, tmp_path, command):

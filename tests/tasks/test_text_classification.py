@@ -131,6 +131,24 @@ def test_what_several_labels_are_answered_with(run_of, films):
     assert answers[3]["labels"] == ["bad", "fun", "good"] and min(answers[3]["scores"]) >= 0.5
 
 
+def test_thresholds_are_fitted_to_validation_rows_saved_and_restored(run_of, films, tmp_path):
+    model, place, _ = run_of("bert", "lists")
+    texts = [text for text, _ in films]
+    assert len(model.task.thresholds) == 3 and headwise.load(place).task.thresholds == model.task.thresholds
+    place = shutil.copytree(place, tmp_path / "run")
+    card = json.loads((place / "headwise.json").read_text())
+    for given, expected in (([0.0] * 3, 3), ([1.0] * 3, 0), (None, None)):
+        (place / "headwise.json").write_text(json.dumps(card | {"settings": given and {"thresholds": given}}))
+        sizes = {len(answer["labels"]) for answer in headwise.load(place).predict(texts)}
+        assert given is None or sizes == {expected}
+    for wrong in ([0.5], [0.5, 2, 0.5], ["0.5"] * 3, 0.5, [True] * 3):
+        (place / "headwise.json").write_text(json.dumps(card | {"settings": {"thresholds": wrong}}))
+        with pytest.raises(
+            InputError, match=r"headwise\.json: thresholds: expected one from 0 to 1 for each of 3 labels; take"
+        ):
+            headwise.load(place)
+
+
 # What labels are called, and in which order
 
 

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # The runs behind the README's table of results, one at a time.
-#   benchmarks/results.sh sst2|chnsenticorp|banking77|conll2003|entities|cluener DATA OUT [E5]
-# DATA holds a folder for each set: sst2, chnsenticorp and banking77 with .tsv files, conll2003 and cluener with .jsonl
-# files ({"tokens": [...], "tags": [...]} a line). E5 is a directory with multilingual-e5-small, for the Chinese ones.
+#   benchmarks/results.sh NAME DATA OUT [E5]
+# NAME is one of those below. DATA holds a folder for each set, the classifications and stsb with .tsv files, conll2003
+# and cluener with .jsonl files ({"tokens": [...], "tags": [...]} a line); several_intents is made of clinc150. E5 is a
+# directory with multilingual-e5-small, for the Chinese ones.
 set -euo pipefail
 headwise=${HEADWISE:-.venv/bin/headwise} python=${PYTHON:-.venv/bin/python}
-name=${1:?sst2, chnsenticorp, banking77, conll2003, entities or cluener} data=$2/$1 out=$3
+name=${1:?name of a run} data=$2/$1 out=$3
 
 case $name in
 sst2)
@@ -26,6 +27,18 @@ entities)
 cluener)  # its test rows are not labelled: the report is about dev, a tenth of train chooses the weights
   $headwise train "$data/train.jsonl" --test "$data/dev.jsonl" --out "$out" --model "$4" --epochs 3 \
     --batch-size 16 --eval-steps 605 ;;
+stsb)
+  $headwise train "$data/train.tsv" --test "$data/dev.tsv" --out "$out" --epochs 4 ;;
+mrpc)
+  $headwise train "$data/train.tsv" --test "$data/test.tsv" --out "$out" --epochs 3 ;;
+rte)
+  for seed in 1 2 3 4 5; do
+    $headwise train "$data/train.tsv" --test "$data/dev.tsv" --out "$out-$seed" --epochs 3 --seed $seed
+  done ;;
+several_intents)
+  $python benchmarks/several_intents.py "$2/clinc150" "$out-messages" banking credit_cards
+  $headwise train "$out-messages/train.tsv" --valid "$out-messages/val.tsv" --test "$out-messages/test.tsv" \
+    --label-separator "|" --out "$out" --epochs 6 --batch-size 16 --learning-rate 3e-4 ;;
 *)
   echo "no run is called $name" >&2; exit 2 ;;
 esac

@@ -15,6 +15,7 @@ from headwise.cli import app
 from headwise.reading.tables import read
 
 ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks/results.sh"
 DOCUMENTS = [
     "README.md",
     "README.zh-CN.md",
@@ -49,6 +50,11 @@ def place(tmp_path, monkeypatch, table, films, directory_of):
         table(tmp_path / name, [(f"{text} indeed", label) for text, label in films])
     tagged = [(text.split(), ["B-WORD", *["O"] * (len(text.split()) - 1)]) for text, _ in rows]
     table(tmp_path / "news.jsonl", tagged, "tokens", "tags")
+    pairs = [(text, text[::-1], label) for text, label in rows]
+    table(tmp_path / "pairs.tsv", pairs, "text_a", "text_b", "label")
+    scores = [(*texts, 1.5 + row % 7) for row, (*texts, _) in enumerate(pairs)]
+    table(tmp_path / "scores.tsv", scores, "text_a", "text_b", "score")
+    table(tmp_path / "several.tsv", [(text, f"{label}|film") for text, label in rows])
     monkeypatch.setattr("headwise.job.locate", lambda name: directory_of("bert"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -106,11 +112,10 @@ def test_the_shipped_example_is_sound(language):
         assert len(counts) == 8 and len(set(counts)) == 1
 
 
-@pytest.mark.parametrize("name", ["sst2", "chnsenticorp", "banking77", "conll2003", "entities", "cluener"])
+@pytest.mark.parametrize("name", re.findall(r"^(\w+)\)", RESULTS.read_text(), re.MULTILINE))
 def test_the_runs_behind_the_table_of_results_are_commands_we_take(name, tmp_path):
-    script = ROOT / "benchmarks/results.sh"
     said = subprocess.run(
-        ["bash", script, name, "data", tmp_path / "run", "e5"],
+        ["bash", RESULTS, name, "data", tmp_path / "run", "e5"],
         env=os.environ | {"HEADWISE": "echo", "PYTHON": "true"},
         capture_output=True,
         text=True,

@@ -7,7 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
-from sklearn.base import clone, is_classifier
+from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -15,7 +15,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 import headwise.sklearn
 from headwise.errors import InputError
-from headwise.sklearn import TextClassifier
+from headwise.sklearn import TextClassifier, TextRegressor
 
 
 @pytest.fixture
@@ -136,3 +136,28 @@ def test_what_is_no_sequence_of_texts_and_labels_is_refused(classifier, rows):
         fitted.predict("a fine film")
     with pytest.raises(InputError, match="trained on single texts, found pairs"):
         fitted.predict([(texts[0], texts[1])])
+
+
+def test_a_regressor_learns_numbers_and_is_cloned_scored_and_searched(directory_of, rows):
+    texts, labels = rows
+    y = np.array([200.5 if label == "good" else 100 for label in labels])
+    regressor = TextRegressor(str(directory_of("bert")), learning_rate=5e-3, epochs=6, batch_size=8, dropout=0.0)
+    assert is_regressor(regressor) and clone(regressor).get_params() == regressor.get_params()
+    with pytest.raises(NotFittedError):
+        regressor.predict(texts)
+    fitted = regressor.fit(texts, y)
+    answers = fitted.predict(np.array(texts))
+    assert answers.shape == (24,) and fitted.score(texts, y) > 0.5
+    assert fitted.model_.task.name == "regression"
+    assert np.isfinite(cross_val_score(regressor.set_params(epochs=1), texts, y, cv=2)).all()
+    pairs = regressor.fit([(text, text[::-1]) for text in texts], np.arange(24))  # whole numbers are numbers here
+    assert pairs.predict([(texts[0], texts[1])]).shape == (1,)
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [(float("inf"), "row 2: label is 'inf', expected a finite"), (float("nan"), "row 2: no value")],
+)
+def test_a_regressor_refuses_what_is_no_number(number, told, directory_of, rows):
+    with pytest.raises(InputError, match=told):
+        TextRegressor(str(directory_of("bert"))).fit(rows[0], [1.5, number, *range(22)])

@@ -28,7 +28,7 @@ from headwise.reading.text import Text, Texts, TextTokenizer, json_object
 from headwise.tasks import named, usual
 from headwise.tasks.task import Array, Task
 from headwise.tasks.text_classification import TextClassification
-from headwise.training.data import Asked, Part, Source, opened, other_part
+from headwise.training.data import Asked, Part, Source, empty_texts, opened, other_part
 from headwise.training.loop import predicted
 from headwise.training.saving import CARD, CHECKPOINTS, digests, whole
 
@@ -78,6 +78,7 @@ class Model:
     ) -> tuple[Examples, torch.Tensor]:
         """Texts made ready for the model, and what it makes of them."""
         self.refuse_other_kind(texts)
+        self.refuse_half_pairs(texts)
         examples = self.task.examples(self.tokenizer, texts)
         outputs, _ = predicted(self.checkpoint.model, self.task, examples, done)
         return examples, outputs
@@ -98,6 +99,15 @@ class Model:
             )
         if not trained.get("pair") and True in pairs:
             raise InputError("this model was trained on single texts, found pairs; name one with --text-column")
+
+    def refuse_half_pairs(self, texts: Sequence[Text]) -> None:
+        """Raise InputError at the first pair that lacks a text; those of a table were looked at when it was read."""
+        if isinstance(texts, Texts) or not (self.card.get("columns") or {}).get("pair"):
+            return
+        for row, pair in enumerate(texts):
+            for side, name in zip(pair, ("first", "second"), strict=False):
+                if isinstance(side, str) and not side.strip():
+                    raise InputError(f"pair {row + 1}: the {name} text is empty; write one or leave the pair out")
 
     def predict(self, texts: Sequence[Text], done: Callable[[int, int], None] | None = None) -> list[dict[str, Any]]:
         """One answer per text or pair, as its task tells it: {"label": "positive", "score": 0.98}, or {"labels": […],
@@ -154,6 +164,9 @@ class Model:
         """The texts of a table, all its columns, and what was guessed."""
         records, notes = opened(source, asked)
         columns = self.columns(records, asked, need_label=False)
+        empty, place = empty_texts(records, columns, type(self.task))
+        if columns.pair is not None and empty.any():
+            raise InputError(f"{place}; write one or delete the row")
         rows = {name: records.table[name].to_pylist() for name in records.columns}
         return self.task.texts(records, columns), rows, [*notes, *columns.notes]
 

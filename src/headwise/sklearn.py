@@ -1,4 +1,4 @@
-"""A scikit-learn classifier of texts: works in Pipeline, cross_val_score, GridSearchCV."""
+"""scikit-learn estimators of texts: they work in Pipeline, cross_val_score, GridSearchCV."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from headwise.errors import InputError, listing
@@ -19,11 +19,11 @@ from headwise.reading.splits import split
 from headwise.reading.text import Text
 
 
-class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
-    """Fine-tunes a Transformer on texts X (a sequence of str, or of pairs) and labels y.
+class FineTuned(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
+    """What both estimators share: their parameters, and how texts X (a sequence of str, or of pairs) are learned.
 
     Parameters are hyperparameters of headwise.train, by the same names; None leaves the choice to it. A tenth of X
-    is kept aside to choose the best weights by. After fit: classes_ [classes], model_ (a headwise.Model).
+    is kept aside to choose the best weights by. After fit: model_ (a headwise.Model).
     """
 
     def __init__(
@@ -63,31 +63,48 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         self.patience = patience
         self.seed = seed
 
-    def fit(self, X: Sequence[Text], y: Sequence[Any]) -> TextClassifier:
-        """X b texts or pairs, y b labels. Raises InputError as headwise.train does."""
+    def trained(self, X: Sequence[Text], y: Sequence[Any], task: str, strata: Any = None, **settings: Any) -> Model:
+        """A model of X and y [b] by these parameters, or the settings in their place; strata: groups to split by."""
         columns = text_columns(X)
-        self.classes_, codes = classes_of(y)
-        names = [str(label) for label in self.classes_]
-        if isinstance(self.class_weights, Mapping) and set(self.class_weights) != set(self.classes_.tolist()):
-            raise InputError(f"class_weights: expected one for each of {listing(names)}")
-        records = from_columns({**columns, "label": [str(code) for code in codes]})
+        records = from_columns({**columns, "label": y})
         texts = [list(text) for text in zip(*(records.table[name].to_pylist() for name in columns), strict=True)]
-        kept, aside = split(texts, codes, [0.9, 0.1], self.seed).parts
-        settings = {name: value for name, value in self.get_params(deep=False).items() if value is not None}
-        if isinstance(self.class_weights, Mapping):
-            settings["class_weights"] = {
-                str(code): self.class_weights[label] for code, label in enumerate(self.classes_.tolist())
-            }
-        trained = train(
+        kept, aside = split(texts, strata, [0.9, 0.1], self.seed).parts
+        own = {name: value for name, value in self.get_params(deep=False).items() if value is not None}
+        return train(
             records.select(kept),
             records.select(aside),
+            task=task,
             text_column="text",
             pair_column="pair" if "pair" in columns else None,
             label_column="label",
             with_baselines=False,
             quiet=True,
-            **settings,
+            **own | settings,
         )
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        return tags
+
+
+class TextClassifier(ClassifierMixin, FineTuned):  # type: ignore[misc]
+    """Fine-tunes a Transformer on texts X and labels y; after fit it has classes_ [classes], too."""
+
+    def fit(self, X: Sequence[Text], y: Sequence[Any]) -> TextClassifier:
+        """X b texts or pairs, y b labels. Raises InputError as headwise.train does."""
+        text_columns(X)
+        self.classes_, codes = classes_of(y)
+        names = [str(label) for label in self.classes_]
+        if isinstance(self.class_weights, Mapping) and set(self.class_weights) != set(self.classes_.tolist()):
+            raise InputError(f"class_weights: expected one for each of {listing(names)}")
+        settings = {}
+        if isinstance(self.class_weights, Mapping):
+            settings["class_weights"] = {
+                str(code): self.class_weights[label] for code, label in enumerate(self.classes_.tolist())
+            }
+        trained = self.trained(X, [str(code) for code in codes], "text-classification", codes, **settings)
         order = [int(code) for code in trained.labels]
         self.columns_ = np.argsort(order)
         if len(set(names)) == len(names):  # not where 1 and "1" are two classes
@@ -109,11 +126,19 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         likeliest = self.predict_proba(X).argmax(1)
         return self.classes_[likeliest]
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
-        tags.input_tags.two_d_array = False
-        return tags
+
+class TextRegressor(RegressorMixin, FineTuned):  # type: ignore[misc]
+    """Fine-tunes a Transformer on texts X and numbers y; the best weights are those of the best score(), R²."""
+
+    def fit(self, X: Sequence[Text], y: Sequence[float]) -> TextRegressor:
+        """X b texts or pairs, y b numbers. Raises InputError as headwise.train does."""
+        self.model_: Model = self.trained(X, np.asarray(y).tolist(), "regression", metric=self.metric or "r2")
+        return self
+
+    def predict(self, X: Sequence[Text]) -> np.ndarray[Any, Any]:
+        """The numbers of b texts or pairs. [b]"""
+        check_is_fitted(self)
+        return np.array([answer["score"] for answer in self.model_.predict(X)])
 
 
 def text_columns(texts: Sequence[Text]) -> dict[str, list[Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from hashlib import sha256
@@ -128,6 +129,24 @@ def test_what_several_labels_are_answered_with(run_of, films):
     assert model.labels == ("bad", "fun", "good")
     assert answers[2] == {"labels": [], "scores": []}
     assert answers[3]["labels"] == ["bad", "fun", "good"] and min(answers[3]["scores"]) >= 0.5
+
+
+def test_thresholds_are_fitted_to_validation_rows_saved_and_restored(run_of, films, tmp_path):
+    model, place, _ = run_of("bert", "lists")
+    texts = [text for text, _ in films]
+    assert len(model.task.thresholds) == 3 and headwise.load(place).task.thresholds == model.task.thresholds
+    place = shutil.copytree(place, tmp_path / "run")
+    card = json.loads((place / "headwise.json").read_text())
+    for given, expected in (([0.0] * 3, 3), ([1.0] * 3, 0), (None, None)):
+        (place / "headwise.json").write_text(json.dumps(card | {"settings": given and {"thresholds": given}}))
+        sizes = {len(answer["labels"]) for answer in headwise.load(place).predict(texts)}
+        assert given is None or sizes == {expected}
+    for wrong in ([0.5], [0.5, 2, 0.5], ["0.5"] * 3, 0.5, [True] * 3):
+        (place / "headwise.json").write_text(json.dumps(card | {"settings": {"thresholds": wrong}}))
+        with pytest.raises(
+            InputError, match=r"headwise\.json: thresholds: expected one from 0 to 1 for each of 3 labels; take"
+        ):
+            headwise.load(place)
 
 
 # What labels are called, and in which order
@@ -266,6 +285,26 @@ def test_a_model_of_pairs_does_not_answer_on_one_text(tmp_path, directory_of, fi
     headwise.train(pairs, pairs, out=tmp_path / "run", model=str(directory_of("bert")), quiet=True, **QUICK)
     with pytest.raises(InputError, match="no column text_b, the second text of training"):
         headwise.load(tmp_path / "run").evaluate(table(tmp_path / "single.tsv", films))
+
+
+@pytest.mark.parametrize(("column", "which"), [(0, "first"), (1, "second")])
+def test_a_pair_with_one_side_empty_is_refused_naming_the_line_and_the_side(
+    column, which, run_of, films, table, tmp_path, command
+):
+    model, place, _ = run_of("bert", "pairs")
+    rows, names = rows_of("pairs", films)
+    half = list(rows[2])
+    half[column] = " "
+    file = table(tmp_path / "a.tsv", [*rows[:2], half, *rows[3:]], *names)
+    told = rf"a\.tsv, line 4: the text in column {names[column]} is empty"
+    with pytest.raises(InputError, match=told + r" \(1 such rows in all\).*--skip-empty"):
+        headwise.train(file, file, quiet=True)
+    with pytest.raises(InputError, match=told):
+        model.evaluate(file)
+    status, _, said = command("predict", place, "--input", file)
+    assert status == 2 and re.search(told + "; write one or delete the row", said)
+    with pytest.raises(InputError, match=f"pair 2: the {which} text is empty; write one"):
+        model.predict([rows[0][:2], half[:2]])
 
 
 def test_a_table_that_already_has_answers_keeps_them(run_of, films, table, tmp_path, command):

@@ -16,7 +16,7 @@ from torch import Tensor
 from headwise.core.transformer import HeadedEncoder
 from headwise.errors import InputError, excerpt, listing
 from headwise.families.family import Purpose
-from headwise.judging import baselines, classification
+from headwise.judging import baselines, classification, thresholds
 from headwise.judging.metrics import METRICS, Scores, score
 from headwise.judging.sections import Findings
 from headwise.reading.batches import Batch, Examples
@@ -24,8 +24,6 @@ from headwise.reading.columns import Columns
 from headwise.reading.records import Records
 from headwise.reading.text import Text
 from headwise.tasks.task import Array, Task
-
-THRESHOLD = 0.5  # a label of several is given from this probability on
 
 
 @dataclass(frozen=True)
@@ -41,6 +39,7 @@ class TextClassification(Task):
 
     labels: tuple[str, ...]
     multi_label: bool = False
+    thresholds: tuple[float, ...] | None = None  # of several labels, one each, given from this probability on
     class_weights: tuple[float, ...] | None = None  # one per label
     label_smoothing: float = 0.0
 
@@ -121,6 +120,31 @@ class TextClassification(Task):
         """Without what only the loss needs."""
         return replace(self, class_weights=None, label_smoothing=0.0)
 
+    def tuned(self, valid: Examples, outputs: Tensor) -> TextClassification:
+        """With the thresholds of several labels."""
+        if not self.multi_label:
+            return self
+        found = thresholds.fitted(valid.truth, self.probabilities(outputs))
+        return replace(self, thresholds=tuple(found.tolist()))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The thresholds."""
+        return {} if self.thresholds is None else {"thresholds": list(self.thresholds)}
+
+    def restored(self, settings: Mapping[str, Any]) -> TextClassification:
+        """With the thresholds that were saved. Raises InputError where they are not one for each label."""
+        found = settings.get("thresholds")
+        if found is None:
+            return self
+        if not (
+            isinstance(found, list)
+            and len(found) == len(self.labels)
+            and all(type(one) in (float, int) and 0 <= one <= 1 for one in found)
+        ):
+            raise InputError(f"thresholds: expected one from 0 to 1 for each of {len(self.labels)} labels")
+        return replace(self, thresholds=tuple(map(float, found)))
+
     def losses(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Each row's loss, times its weight. outputs [b c] -> [b]"""
         targets, smoothing = batch.targets, self.label_smoothing
@@ -142,13 +166,14 @@ class TextClassification(Task):
         return (outputs.sigmoid() if self.multi_label else outputs.softmax(-1)).numpy()
 
     def decide(self, examples: Examples, outputs: Tensor) -> Array:
-        """The likeliest label, or all that reach the threshold."""
+        """The likeliest label, or all that reach their thresholds."""
         return self.chosen(self.probabilities(outputs))
 
     def chosen(self, probabilities: Array) -> Array:
         """The same from probabilities. [b c] -> [b] or [b c]"""
         if self.multi_label:
-            return (probabilities >= THRESHOLD).astype(np.float32)
+            least = thresholds.USUAL if self.thresholds is None else np.array(self.thresholds)
+            return (probabilities >= least).astype(np.float32)
         return probabilities.argmax(1)
 
     def told(self, examples: Examples, outputs: Tensor) -> list[dict[str, Any]]:

@@ -152,21 +152,30 @@ def opened(source: Source, asked: Asked) -> tuple[Records, list[str]]:
 
 def refused_or_skipped(records: Records, columns: Columns, task: type[Task], skip: bool) -> tuple[Records, list[str]]:
     """Rows whose texts hold something. Raises InputError at the first empty one unless they are to be skipped."""
-    texts, empty = task.texts(records, columns), np.zeros(len(records), bool)
-    for side in (texts.first, texts.second):
-        if side is not None:
-            empty |= pc.equal(pc.utf8_trim_whitespace(side), "").to_numpy()
+    empty, place = empty_texts(records, columns, task)
     if not empty.any():
         return records, []
-    first = int(empty.argmax())
     if not skip:
         raise InputError(
-            f"{records.where(first)}: the text is empty ({int(empty.sum())} such rows in all); "
+            f"{place} ({int(empty.sum())} such rows in all); "
             "write one, delete the row, or leave such rows out with --skip-empty"
         )
     if empty.all():
         raise InputError(f"{records.path}: every text is empty; choose another column with --text-column")
     return records.select(np.flatnonzero(~empty)), [f"{records.path}: {int(empty.sum())} rows without text left out"]
+
+
+def empty_texts(records: Records, columns: Columns, task: type[Task]) -> tuple[npt.NDArray[np.bool_], str]:
+    """Which rows lack a text, or one of a pair, and where the first does. [b]"""
+    texts = task.texts(records, columns)
+    sides = {columns.text: texts.first} | ({} if columns.pair is None else {columns.pair: texts.second})
+    lacking = {name: pc.equal(pc.utf8_trim_whitespace(side), "").to_numpy() for name, side in sides.items()}
+    empty = np.any([*lacking.values()], axis=0)
+    if not empty.any():
+        return empty, ""
+    row = int(empty.argmax())
+    of = "" if columns.pair is None else f" in column {next(name for name in lacking if lacking[name][row])}"
+    return empty, f"{records.where(row)}: the text{of} is empty"
 
 
 def part_of(records: Records, name: str, columns: Columns, task: Task, asked: Asked) -> Part:

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import typing
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import Field, fields
 from pathlib import Path
@@ -305,6 +306,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a label or a path may hold what a terminal cannot show
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # in a line, without our source
     try:
         code = app(standalone_mode=False)
         sys.stdout.flush()

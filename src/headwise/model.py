@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from headwise.reading.batches import Examples
 from headwise.reading.columns import Columns, choose_columns
 from headwise.reading.records import Records
 from headwise.reading.text import Text, Texts, TextTokenizer, json_object
+from headwise.reading.windows import MOST_WINDOWS, sizes
 from headwise.tasks import named, usual
 from headwise.tasks.task import Array, Task
 from headwise.tasks.text_classification import TextClassification
@@ -79,6 +81,8 @@ class Model:
         """Texts made ready for the model, and what it makes of them."""
         self.refuse_other_kind(texts)
         examples = self.task.examples(self.tokenizer, texts)
+        if examples.tokens.cut.any():
+            warnings.warn(sizes("asked", examples, self.tokenizer), stacklevel=3)
         outputs, _ = predicted(self.checkpoint.model, self.task, examples, done)
         return examples, outputs
 
@@ -137,7 +141,7 @@ class Model:
             outputs,
             ((verdict, answers),),
             facts=(("rows", f"{len(part):,}"), ("seconds", f"{seconds:.1f}")),
-            notes=tuple(notes),
+            notes=(*notes, sizes(part.name, examples, self.tokenizer)),
             metric=self.task.metric,
             history=(),
         )
@@ -238,9 +242,21 @@ def load(directory: str | Path) -> Model:
     most = json_object(place / "tokenizer_config.json").get("model_max_length") or math.inf
     if not isinstance(most, int | float) or most < 3:
         raise InputError(f"{place / 'tokenizer_config.json'}: model_max_length is no length; fetch the file again")
-    tokenizer = TextTokenizer.read(place, int(min(most, checkpoint.max_length)), checkpoint.vocab_size)
+    most = int(min(most, checkpoint.max_length))
+    tokenizer = TextTokenizer.read(place, most, checkpoint.vocab_size, windows_of(card, place))
     try:
         task = kind.of_config(config, checkpoint.labels).restored(card.get("settings") or {})
     except InputError as error:
         raise InputError(f"{place / CARD}: {error}; take a whole copy") from None
     return Model(task, checkpoint, tokenizer, card)
+
+
+def windows_of(card: dict[str, Any], place: Path) -> int:
+    """In how many windows a long text is read: as in training; by a model of other tools, in all it needs."""
+    if not card:
+        return MOST_WINDOWS
+    recipe = card.get("recipe")
+    found = recipe.get("max_windows") if isinstance(recipe, dict) else None
+    if found is not None and (type(found) is not int or found < 1):
+        raise InputError(f"{place / CARD}: max_windows is no number of windows; take a whole copy")
+    return found or 1  # runs of before there were windows cut

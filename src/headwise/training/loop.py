@@ -143,7 +143,8 @@ def one_pass(state: State, task: Task, train: Examples, rows: Rows, total: float
     Because every pass divides by the whole step's weight, cutting a step into more passes changes nothing.
     """
     batch = train.batch(rows)
-    losses = task.losses(state.model.head(states_of(state.model, batch, precision)), batch)  # [b]
+    outputs = state.model.head(states_of(state.model, batch, precision))
+    losses = task.losses(task.pooled(outputs, batch.counts), batch)  # [b]
     if not torch.isfinite(losses).all():
         raise NotFinite(state.step + 1, rows[~torch.isfinite(losses.detach()).numpy()])
     loss = losses.sum() / total
@@ -176,7 +177,8 @@ def predicted(
     done: Callable[[int, int], None] | None = None,
     precision: Precision = "float32",
 ) -> tuple[Tensor, float]:
-    """What the model makes of every sequence [k c], or of every token [n c], and the mean loss where there are targets.
+    """What the task pools from what the model makes of every sequence [k c], or of every token [n c]; and the mean
+    loss where there are targets.
 
     done is told after each pass how many rows are done, and of how many.
     """
@@ -189,12 +191,13 @@ def predicted(
         if done is not None:
             done(rows_done, len(examples))
         if examples.targets is not None:
-            losses += float(task.losses(pieces[-1], batch).sum())
+            losses += float(task.losses(task.pooled(pieces[-1], batch.counts), batch).sum())
     outputs, at = torch.cat(pieces), examples.sequences(order)
     if model.head.spec.pool is None:
         at = examples.tokens.places(at)
     total = math.nan if examples.targets is None else float(task.weights(examples.targets[order]).sum())
-    return torch.empty_like(outputs).index_copy_(0, torch.from_numpy(at), outputs), losses / total
+    outputs = torch.empty_like(outputs).index_copy_(0, torch.from_numpy(at), outputs)
+    return task.pooled(outputs, examples.counts), losses / total
 
 
 @torch.inference_mode()

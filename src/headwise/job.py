@@ -12,13 +12,13 @@ from headwise.families.checkpoint import Checkpoint, labels_of, purpose_of, read
 from headwise.families.hub import locate
 from headwise.progress import Narrator
 from headwise.reading.batches import Examples, Rows
+from headwise.reading.long_texts import MOST_WINDOWS, sizes
 from headwise.reading.text import TextTokenizer, Tokens
-from headwise.reading.windows import MOST_WINDOWS, sizes
-from headwise.tasks.windows import Windowed
+from headwise.tasks.windowed import Windowed
 from headwise.training.data import Asked, Data, Source, read_data
 from headwise.training.recipe import Recipe
 
-FEW = 0.01  # training rows longer than the model reads: so few are cut, which is said, and no run changes for them
+FEW = 0.01  # of the training rows: where no more are longer than the model reads they are cut, which is said
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,18 +97,18 @@ def prepared(
 def read_texts(data: Data, tokenizer: TextTokenizer, recipe: Recipe) -> tuple[dict[str, Examples], int]:
     """The texts of each split made ready for the model, and in how many windows a text may have been read.
 
-    Unless the recipe says how long texts are treated they are cut, or where that would be more than FEW of the
-    training rows, read in MOST_WINDOWS.
+    Where the recipe does not say what becomes of long texts: MOST_WINDOWS, but 1 where they are FEW.
     """
 
     def ready() -> dict[str, Examples]:
         return {part.name: data.task.examples(tokenizer, part.texts, part.truth) for part in data.parts}
 
     found = ready()
-    left_open = isinstance(data.task, Windowed) and recipe.max_windows is None and recipe.max_length is None
-    if left_open and (found["train"].tokens.cut > 0).mean() > FEW:
+    long = any(one.tokens.cut.any() for one in found.values())
+    few = long and (found["train"].tokens.cut > 0).mean() <= FEW
+    if isinstance(data.task, Windowed) and recipe.max_windows is None and recipe.max_length is None and not few:
         tokenizer.max_windows = MOST_WINDOWS
-        found = ready()
+        found = ready() if long else found
     return found, tokenizer.max_windows
 
 

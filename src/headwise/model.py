@@ -24,9 +24,9 @@ from headwise.judging.metrics import Scored
 from headwise.judging.report import Report, Verdict
 from headwise.reading.batches import Examples
 from headwise.reading.columns import Columns, choose_columns
+from headwise.reading.long_texts import MOST_WINDOWS, sizes
 from headwise.reading.records import Records
 from headwise.reading.text import Text, Texts, TextTokenizer, json_object
-from headwise.reading.windows import MOST_WINDOWS, sizes
 from headwise.tasks import named, usual
 from headwise.tasks.task import Array, Task
 from headwise.tasks.text_classification import TextClassification

@@ -19,7 +19,9 @@ from headwise.judging.report import Report, Verdict, as_html
 from headwise.model import Judged, Model, reported
 from headwise.progress import Narrator
 from headwise.reading.batches import Examples, Rows
+from headwise.reading.long_texts import in_transformers
 from headwise.tasks.task import Array
+from headwise.tasks.windowed import Windowed
 from headwise.training.loop import State, features, predicted
 from headwise.training.saving import whole
 
@@ -146,6 +148,8 @@ def model_card(model: Model, report: Report) -> str:
     lines += [[one.name, *(f"{one.scores.named(name):.4f}" for name in report.metrics)] for one in report.verdicts]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     purpose = model.task.purpose
+    windowed = isinstance(model.task, Windowed) and model.tokenizer.max_windows > 1
+    windows = in_transformers(model.tokenizer) if windowed else ""
     told = "\n".join(f"- {name}: {value}" for name, value in report.facts)
     return f"""---
 library_name: transformers
@@ -163,4 +167,4 @@ On {report.verdicts[-1].scores.rows:,} {report.split} rows:
 {told}
 
 `headwise predict . "a text"` asks it; transformers opens it with Auto{"" if purpose == "Model" else "Model"}{purpose}.
-"""
+{windows}"""

@@ -24,7 +24,7 @@ from headwise.reading.columns import Columns
 from headwise.reading.records import Records
 from headwise.reading.text import Text
 from headwise.tasks.task import Array
-from headwise.tasks.windows import Windowed
+from headwise.tasks.windowed import Windowed
 
 THRESHOLD = 0.5  # a label of several is given from this probability on
 

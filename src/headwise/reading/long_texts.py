@@ -60,6 +60,23 @@ def windows_of(tokenizer: TextTokenizer, text: Text, whole: int) -> Tokens | Non
     return Tokens(ids, types, lengths, cut, tokenizer.unknown_id)
 
 
+def in_transformers(tokenizer: TextTokenizer) -> str:
+    """How to get the same from transformers, for a model card."""
+    most, overlap = tokenizer.max_length, int(tokenizer.max_length * OVERLAP)
+    return f"""
+A text longer than {most} tokens is read in windows of {most}, at most {tokenizer.max_windows}, each of which begins
+with the last {overlap} of the one before; the text's logits are the mean of its windows'. With transformers:
+
+```python
+windows = tokenizer(
+    text, truncation=True, stride={overlap}, return_overflowing_tokens=True, padding=True, return_tensors="pt"
+)
+windows.pop("overflow_to_sample_mapping")
+logits = model(**windows).logits[:{tokenizer.max_windows}].mean(0)
+```
+"""
+
+
 def sizes(name: str, examples: Examples, tokenizer: TextTokenizer) -> str:
     """How long the texts of a split are, and what became of those longer than the model reads."""
     tokens, rows, most = examples.tokens, len(examples), tokenizer.max_length

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from headwise.core.packed import Lengths, Packed
 from headwise.reading.batches import Examples, Rows
+from headwise.reading.long_texts import windows
 from headwise.reading.text import Text, TextTokenizer
-from headwise.reading.windows import windows
 from headwise.tasks.task import Array, Task
 
 

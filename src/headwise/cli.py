@@ -140,7 +140,7 @@ def predict(
     """Ask a model: a JSON line for each text, or the table with its answers in new columns.
 
     Several labels of a text stand in one field of a csv or tsv, with what separated them in training, or |, between;
-    entities stand there as JSON.
+    entities and words for masks stand there as JSON.
     """
     from headwise.model import load
     from headwise.progress import Narrator

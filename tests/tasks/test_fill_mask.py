@@ -83,7 +83,7 @@ def test_a_pair_is_filled_too(directory):
     [
         (
             ["a [MASK] film", "a fine film"],
-            r"^text 2, 'a fine film', has no \[MASK\]; write it where a word is missing",
+            r"text 2, 'a fine film', has no \[MASK\]; write it where a word is missing",
         ),
         (["film " * 99 + "[MASK]"], r"has no \[MASK\] in the 66 tokens the model reads"),
         ("a [MASK] film", "predict takes a list of texts"),
@@ -100,7 +100,7 @@ def test_what_it_cannot_do_is_refused_in_a_line(directory, films, table, tmp_pat
         model.evaluate(file)
     with pytest.raises(InputError, match="a model of fill-mask has no labels"):
         model.probabilities(["a [MASK] film"])
-    with pytest.raises(InputError, match="a model of fill-mask has no labels"):
+    with pytest.raises(InputError, match="a model of fill-mask gives words, which are not explained"):
         model.explain("a [MASK] film")
     with pytest.raises(InputError, match="fill-mask cannot be trained here"):
         headwise.train(file, task="fill-mask", model=str(directory("bert")), quiet=True)

@@ -237,8 +237,8 @@ class Head(nn.Module):
         last = Words if this.tied else partial(nn.Linear, d)
         self.out = nn.Identity() if this.n_labels is None else last(this.n_labels)
 
-    def forward(self, x: Packed, table: Tensor) -> Tensor:
-        """[n d] -> [b d] -> [b n_labels], or [n n_labels] where nothing is pooled. table: the tokens' own [v e]"""
+    def forward(self, x: Packed, table: Tensor | None = None) -> Tensor:
+        """[n d] -> [b d] -> [b n_labels], or [n n_labels] where nothing is pooled; tied to the tokens' table [v e]"""
         pooled = self.dropout_before(POOLS[self.spec.pool](x))
         last = self.dropout(self.norm(self.activation(self.dense(pooled))))
         return self.out(last, table) if self.spec.tied else self.out(last)

@@ -71,7 +71,10 @@ class FillMask(Task):
         scores, words = outputs.softmax(-1).topk(min(TOP, outputs.shape[1]))
         spell = examples.layout.tokenizer.decode
         filled = [
-            [{"word": spell([word]).strip(), "score": score} for word, score in zip(*one, strict=True)]
+            [
+                {"word": spell([word], skip_special_tokens=False).strip(), "score": score}
+                for word, score in zip(*one, strict=True)
+            ]
             for one in zip(words.tolist(), scores.tolist(), strict=True)
         ]
         assert examples.asked is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, NoReturn
 
 import numpy as np
@@ -69,12 +70,9 @@ class FillMask(Task):
     def told(self, examples: Examples, outputs: Tensor) -> list[dict[str, Any]]:
         """{"masks": for each mask of the text [{"word", "score"} …]}, the likeliest first. outputs [m v]"""
         scores, words = outputs.softmax(-1).topk(min(TOP, outputs.shape[1]))
-        spell = examples.layout.tokenizer.decode
+        spell = partial(examples.layout.tokenizer.decode, skip_special_tokens=False)
         filled = [
-            [
-                {"word": spell([word], skip_special_tokens=False).strip(), "score": score}
-                for word, score in zip(*one, strict=True)
-            ]
+            [{"word": spell([word]).strip(), "score": score} for word, score in zip(*one, strict=True)]
             for one in zip(words.tolist(), scores.tolist(), strict=True)
         ]
         assert examples.asked is not None

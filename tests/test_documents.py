@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -36,6 +37,14 @@ def commands(document: str) -> list[list[str]]:
     return [shlex.split(line, comments=True) for block in blocks(document, "bash") for line in block.splitlines()]
 
 
+def masked_model(start: Path, directory: Path) -> None:
+    """A masked language model nobody trained, with the tokenizer of the one to start from."""
+    from transformers import AutoModelForMaskedLM
+
+    shutil.copytree(start, directory)
+    AutoModelForMaskedLM.from_pretrained(start).save_pretrained(directory)
+
+
 @pytest.fixture
 def place(tmp_path, monkeypatch, table, films, directory_of):
     """A folder with the files the documents speak of, and a tiny model in the place of the starter."""
@@ -49,6 +58,7 @@ def place(tmp_path, monkeypatch, table, films, directory_of):
         table(tmp_path / name, [(f"{text} indeed", label) for text, label in films])
     tagged = [(text.split(), ["B-WORD", *["O"] * (len(text.split()) - 1)]) for text, _ in rows]
     table(tmp_path / "news.jsonl", tagged, "tokens", "tags")
+    masked_model(directory_of("bert"), tmp_path / "masked")
     monkeypatch.setattr("headwise.job.locate", lambda name: directory_of("bert"))
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-import numpy as np
-
 from headwise.errors import InputError
 from headwise.families.checkpoint import Checkpoint, labels_of, purpose_of, read_config, read_model, specs
 from headwise.families.hub import locate

@@ -47,7 +47,10 @@ def test_windows_learn_what_stands_behind_the_limit(run_of, rows):
     with pytest.warns(UserWarning, match=r"cut at 66: 8 rows"):
         cut = run_of(1)[0].predict([text for text, _ in rows])
     assert len({answer["label"] for answer in cut}) == 1  # what it reads is the same in all
-    assert any("8 rows (100.0%) read in windows of 66, 2.0 each, nothing cut" in note for note in model.report.notes)
+    assert any(
+        "8 rows longer than 66 read in 16 windows, the longest 66 of 66 possible, nothing cut" in note
+        for note in model.report.notes
+    )
 
 
 def test_reloaded_it_says_exactly_the_same(run_of, rows):
@@ -101,7 +104,7 @@ def test_a_length_of_ones_own_cuts_and_with_windows_does_not(directory_of, films
     file, model = table(tmp_path / "a.tsv", films), str(directory_of("bert"))
     assert headwise.train(file, file, model=model, max_length=8, **QUICK).tokenizer.max_windows == 1
     both = headwise.train(file, file, model=model, max_length=8, max_windows=3, **QUICK)
-    assert both.tokenizer.max_windows == 3 and any("windows of 8" in note for note in both.report.notes)
+    assert both.tokenizer.max_windows == 3 and any("longer than 8 read in" in note for note in both.report.notes)
 
 
 def test_where_nothing_is_long_later_texts_are_read_whole(directory_of, films, rows, table, tmp_path, recwarn):

@@ -37,16 +37,16 @@ class Examples:
     targets: what the loss compares with; indexed by row numbers [r] they give an array for these rows.
     truth: what answers are judged by, as the table has it; the same as targets for most tasks.
     counts: sequences of each row [b], where a row is not just one.
-    asked: true at the positions the head is asked about [n], where it is not all and the head has no pool.
     layout: whatever the task needs to know of where tokens stand in the texts.
+    asked: true at the positions the head is asked about [n], where it is not all and the head has no pool.
     """
 
     tokens: Tokens
     targets: Any = None
     truth: Any = None
     counts: Rows | None = None
-    asked: npt.NDArray[np.bool_] | None = None
     layout: Any = None
+    asked: npt.NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.tokens if self.counts is None else self.counts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -37,6 +38,14 @@ def commands(document: str) -> list[list[str]]:
     return [shlex.split(line, comments=True) for block in blocks(document, "bash") for line in block.splitlines()]
 
 
+def masked_model(start: Path, directory: Path) -> None:
+    """A masked language model nobody trained, with the tokenizer of the one to start from."""
+    from transformers import AutoModelForMaskedLM
+
+    shutil.copytree(start, directory)
+    AutoModelForMaskedLM.from_pretrained(start).save_pretrained(directory)
+
+
 @pytest.fixture
 def place(tmp_path, monkeypatch, table, films, directory_of):
     """A folder with the files the documents speak of, and a tiny model in the place of the starter."""
@@ -55,6 +64,7 @@ def place(tmp_path, monkeypatch, table, films, directory_of):
     scores = [(*texts, 1.5 + row % 7) for row, (*texts, _) in enumerate(pairs)]
     table(tmp_path / "scores.tsv", scores, "text_a", "text_b", "score")
     table(tmp_path / "several.tsv", [(text, f"{label}|film") for text, label in rows])
+    masked_model(directory_of("bert"), tmp_path / "masked")
     monkeypatch.setattr("headwise.job.locate", lambda name: directory_of("bert"))
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import typing
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import Field, fields
 from pathlib import Path
@@ -139,7 +140,7 @@ def predict(
     """Ask a model: a JSON line for each text, or the table with its answers in new columns.
 
     Several labels of a text stand in one field of a csv or tsv, with what separated them in training, or |, between;
-    entities stand there as JSON.
+    entities and words for masks stand there as JSON.
     """
     from headwise.model import load
     from headwise.progress import Narrator
@@ -305,6 +306,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a label or a path may hold what a terminal cannot show
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # in a line, without our source
     try:
         code = app(standalone_mode=False)
         sys.stdout.flush()

@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-import numpy as np
-
 from headwise.errors import InputError
 from headwise.families.checkpoint import Checkpoint, labels_of, purpose_of, read_config, read_model, specs
 from headwise.families.hub import locate
 from headwise.progress import Narrator
 from headwise.reading.batches import Examples, Rows
+from headwise.reading.long_texts import MOST_WINDOWS, sizes
 from headwise.reading.text import TextTokenizer, Tokens
+from headwise.tasks.windowed import Windowed
 from headwise.training.data import Asked, Data, Source, read_data
 from headwise.training.recipe import Recipe
+
+FEW = 0.01  # of the training rows: where no more are longer than the model reads they are cut, which is said
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,14 +65,17 @@ def prepared(
     recipe = Recipe.of(len(data.train), specs(directory, purpose=purpose)[0].d_model, **options)
     if recipe.metric is not None and recipe.metric not in task.metrics:
         raise InputError(f"metric {recipe.metric!r}: expected {', '.join(task.metrics)}")
+    if recipe.max_windows is not None and not isinstance(task, Windowed):
+        raise InputError(f"--max-windows is for tasks of one answer per text, {task.name} is none; leave it out")
     redraw = not task.keeps_head(known.get(purpose))
     checkpoint = read_model(directory, len(task.labels), purpose, redraw=redraw, dropout=recipe.dropout, seed=seed)
     task = task.settled(recipe.class_weights, recipe.label_smoothing, data.train.truth)
     most = min(recipe.max_length or checkpoint.max_length, checkpoint.max_length)
-    tokenizer = TextTokenizer.read(directory, most, checkpoint.vocab_size)
+    tokenizer = TextTokenizer.read(directory, most, checkpoint.vocab_size, recipe.max_windows or 1)
     with narrator.wait("reading the texts"):
-        examples = {part.name: task.examples(tokenizer, part.texts, part.truth) for part in data.parts}
-    cuts = [cut(name, one, most) for name, one in examples.items()]
+        examples, windows = read_texts(data, tokenizer, recipe)
+    recipe = replace(recipe, max_windows=windows)
+    cuts = [sizes(name, one, tokenizer) for name, one in examples.items()]
     notes = [*checkpoint.notes, *cuts, *unknown(examples["train"].tokens, name)]
     settled = [f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in shown(recipe)]
     narrator.say(*notes, f"recipe: {', '.join(settled)}")
@@ -87,24 +92,28 @@ def prepared(
     )
 
 
+def read_texts(data: Data, tokenizer: TextTokenizer, recipe: Recipe) -> tuple[dict[str, Examples], int]:
+    """The texts of each split made ready for the model, and in how many windows a text may have been read.
+
+    Where the recipe does not say what becomes of long texts: MOST_WINDOWS, but 1 where they are FEW.
+    """
+
+    def ready() -> dict[str, Examples]:
+        return {part.name: data.task.examples(tokenizer, part.texts, part.truth) for part in data.parts}
+
+    found = ready()
+    long = any(one.tokens.cut.any() for one in found.values())
+    few = long and (found["train"].tokens.cut > 0).mean() <= FEW
+    if isinstance(data.task, Windowed) and recipe.max_windows is None and recipe.max_length is None and not few:
+        tokenizer.max_windows = MOST_WINDOWS
+        found = ready() if long else found
+    return found, tokenizer.max_windows
+
+
 def shown(recipe: Recipe) -> list[tuple[str, Any]]:
     """The hyperparameters people look at first."""
     names = ("learning_rate", "epochs", "batch_size", "weight_decay", "lr_scheduler_type", "warmup_ratio", "seed")
     return [(name, getattr(recipe, name)) for name in names]
-
-
-def cut(name: str, examples: Examples, most: int) -> str:
-    """How long the texts of a split are, and what had to be cut."""
-    tokens = examples.tokens
-    rows, lost = int((tokens.cut > 0).sum()), int(tokens.cut.sum())
-    size = f"{name}: {len(examples):,} rows, {len(tokens.ids):,} tokens, {examples.lengths.mean():.0f} a row"
-    if examples.counts is not None and len(tokens) > len(examples):
-        longer = int(np.count_nonzero(examples.counts > 1))
-        size += f", {longer:,} rows longer than {most} read in {len(tokens) - len(examples) + longer:,} windows"
-    if not rows:
-        return f"{size}, the longest {tokens.lengths.max()} of {most} possible, nothing cut"
-    share = lost / (lost + len(tokens.ids))
-    return f"{size}; cut at {most}: {rows:,} rows ({rows / len(tokens):.1%}) lose {lost:,} tokens ({share:.1%} of all)"
 
 
 def unknown(tokens: Tokens, name: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from headwise.judging.metrics import Scored
 from headwise.judging.report import Report, Verdict
 from headwise.reading.batches import Examples
 from headwise.reading.columns import Columns, choose_columns
+from headwise.reading.long_texts import MOST_WINDOWS, sizes
 from headwise.reading.records import Records
 from headwise.reading.text import Text, Texts, TextTokenizer, json_object
 from headwise.tasks import named, usual
@@ -80,6 +82,8 @@ class Model:
         self.refuse_other_kind(texts)
         self.refuse_half_pairs(texts)
         examples = self.task.examples(self.tokenizer, texts)
+        if examples.tokens.cut.any():
+            warnings.warn(sizes("asked", examples, self.tokenizer), stacklevel=3)
         outputs, _ = predicted(self.checkpoint.model, self.task, examples, done)
         return examples, outputs
 
@@ -147,7 +151,7 @@ class Model:
             outputs,
             ((verdict, answers),),
             facts=(("rows", f"{len(part):,}"), ("seconds", f"{seconds:.1f}")),
-            notes=tuple(notes),
+            notes=(*notes, sizes(part.name, examples, self.tokenizer)),
             metric=self.task.metric,
             history=(),
         )
@@ -251,9 +255,21 @@ def load(directory: str | Path) -> Model:
     most = json_object(place / "tokenizer_config.json").get("model_max_length") or math.inf
     if not isinstance(most, int | float) or most < 3:
         raise InputError(f"{place / 'tokenizer_config.json'}: model_max_length is no length; fetch the file again")
-    tokenizer = TextTokenizer.read(place, int(min(most, checkpoint.max_length)), checkpoint.vocab_size)
+    most = int(min(most, checkpoint.max_length))
+    tokenizer = TextTokenizer.read(place, most, checkpoint.vocab_size, windows_of(card, place))
     try:
         task = kind.of_config(config, checkpoint.labels).restored(card.get("settings") or {})
     except InputError as error:
         raise InputError(f"{place / CARD}: {error}; take a whole copy") from None
     return Model(task, checkpoint, tokenizer, card)
+
+
+def windows_of(card: dict[str, Any], place: Path) -> int:
+    """In how many windows a long text is read: as in training; by a model of other tools, in all it needs."""
+    if not card:
+        return MOST_WINDOWS
+    recipe = card.get("recipe")
+    found = recipe.get("max_windows") if isinstance(recipe, dict) else None
+    if found is not None and (type(found) is not int or found < 1):
+        raise InputError(f"{place / CARD}: max_windows is no number of windows; take a whole copy")
+    return found or 1  # runs of before there were windows cut

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,8 +18,10 @@ from headwise.job import Job
 from headwise.judging.report import Report, Verdict, as_html
 from headwise.model import Judged, Model, reported
 from headwise.progress import Narrator
-from headwise.reading.batches import Rows
+from headwise.reading.batches import Examples, Rows
+from headwise.reading.long_texts import in_transformers
 from headwise.tasks.task import Array
+from headwise.tasks.windowed import Windowed
 from headwise.training.loop import State, features, predicted
 from headwise.training.saving import whole
 
@@ -50,15 +51,23 @@ def frozen(job: Job, fit: Callable[[Array, Array, Array, int], Array]) -> tuple[
     rows = rows[: max(len(job.data.task.labels), int((job.train.lengths[rows].cumsum() <= FROZEN_TOKENS).sum()))]
     name = f"{job.name} before fine-tuning (frozen features + {job.data.task.linear}"
     name += ")" if len(rows) == len(job.train) else f" on {len(rows):,} rows)"
-    model, precision = job.checkpoint.model, job.recipe.precision
     return name, lambda: fit(
-        known_features(job, rows), job.train.truth[rows], features(model, job.judged.tokens, precision), job.recipe.seed
+        known_features(job, rows), job.train.truth[rows], row_features(job, job.judged), job.recipe.seed
     )
 
 
-def known_features(job: Job, rows: Rows) -> np.ndarray[Any, Any]:
-    """What the model as it is makes of these training rows. Raises InputError where that is no number."""
-    found = features(job.checkpoint.model, job.train.tokens.select(rows), job.recipe.precision)
+def row_features(job: Job, examples: Examples, rows: Rows | None = None) -> Array:
+    """What the model as it is makes of these rows, or of all: the mean over a sequence, pooled as outputs are."""
+    rows = np.arange(len(examples)) if rows is None else rows
+    tokens = examples.tokens.select(examples.sequences(rows))
+    found = torch.from_numpy(features(job.checkpoint.model, tokens, job.recipe.precision))
+    counts = None if examples.counts is None else examples.counts[rows]
+    return job.data.task.pooled(found, counts).numpy()
+
+
+def known_features(job: Job, rows: Rows) -> Array:
+    """The same of these training rows. Raises InputError where that is no number."""
+    found = row_features(job, job.train, rows)
     if not np.isfinite(found).all():
         wrong = rows[~np.isfinite(found).all(1)]
         raise InputError(f"{job.places(wrong)}: {job.name} makes no finite numbers of these rows; fetch it again")
@@ -139,6 +148,8 @@ def model_card(model: Model, report: Report) -> str:
     lines += [[one.name, *(f"{one.scores.named(name):.4f}" for name in report.metrics)] for one in report.verdicts]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     purpose = model.task.purpose
+    windowed = isinstance(model.task, Windowed) and model.tokenizer.max_windows > 1
+    windows = in_transformers(model.tokenizer) if windowed else ""
     told = "\n".join(f"- {name}: {value}" for name, value in report.facts)
     return f"""---
 library_name: transformers
@@ -156,4 +167,4 @@ On {report.verdicts[-1].scores.rows:,} {report.split} rows:
 {told}
 
 `headwise predict . "a text"` asks it; transformers opens it with Auto{"" if purpose == "Model" else "Model"}{purpose}.
-"""
+{windows}"""

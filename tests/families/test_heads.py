@@ -17,7 +17,12 @@ FAMILIES = {
     "Electra": {},
     "ModernBert": {},
 }
-LABELS = {"ForTokenClassification": ("O", "B-LOC", "I-LOC"), "ForQuestionAnswering": ("start", "end"), "Model": ()}
+LABELS = {
+    "ForTokenClassification": ("O", "B-LOC", "I-LOC"),
+    "ForQuestionAnswering": ("start", "end"),
+    "ForMaskedLM": (),
+    "Model": (),
+}
 
 
 def theirs_of(model, padded, ids, purpose):
@@ -26,7 +31,7 @@ def theirs_of(model, padded, ids, purpose):
     if purpose == "Model":
         states = found.last_hidden_state
         return torch.stack([row[:length].mean(0) for row, length in zip(states, ids.lengths.each, strict=True)])
-    logits = found.logits if "Token" in purpose else torch.stack([found.start_logits, found.end_logits], -1)
+    logits = torch.stack([found.start_logits, found.end_logits], -1) if "Question" in purpose else found.logits
     return torch.cat([row[:length] for row, length in zip(logits, ids.lengths.each, strict=True)])
 
 

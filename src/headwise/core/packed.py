@@ -128,6 +128,11 @@ class Packed:
         """The same sequences holding something else at each position. [n …]"""
         return Packed(data, self.lengths)
 
+    def only(self, kept: Tensor) -> Packed:
+        """Some positions of each sequence. kept [n] is true at m of them, one in each sequence or more. -> [m …]"""
+        counts = torch.bincount(self.lengths.sequence[kept], minlength=len(self.lengths.each))
+        return Packed(self.data[kept], Lengths(tuple(counts.tolist()), self.data.device))
+
     def firsts(self) -> Tensor:
         """What stands at the first position of each sequence. [b …]"""
         return self.data[self.lengths.starts]

@@ -116,9 +116,11 @@ class Head:
 
     n_labels: int | None = 2  # numbers per sequence, or per position; None: what is pooled is the answer
     pool: Literal["first", "mean"] | None = "first"  # None: every position has an answer of its own
-    dense: bool = True  # a layer d_model -> d_model before the last one, with activation and norm
+    dense: bool = True  # a layer before the last one, with activation and norm
+    d_dense: int | None = None  # what the dense layer makes of d_model, where that is not as wide again
     dense_bias: bool = True
     activation: Activation = "tanh"
+    tied: bool = False  # the last layer is the table of tokens once more, with a bias (arXiv:1608.05859)
     norm: Norm | None = None
     dropout_before: float = 0.0
     dropout: float = 0.1

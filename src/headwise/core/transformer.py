@@ -210,6 +210,18 @@ POOLS: dict[str | None, Callable[[Packed], Tensor]] = {
 }
 
 
+class Words(nn.Module):
+    """A number for each token of the table: how well it goes with a vector."""
+
+    def __init__(self, vocab_size: int):
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(vocab_size))
+
+    def forward(self, x: Tensor, table: Tensor) -> Tensor:
+        """[n e], [v e] -> [n v]"""
+        return F.linear(x, table, self.bias)
+
+
 class Head(nn.Module):
     """From the positions of a sequence to its numbers, or those of each position: pool, a dense layer, a linear one."""
 
@@ -217,16 +229,19 @@ class Head(nn.Module):
         super().__init__()
         self.spec = this
         self.dropout_before = nn.Dropout(this.dropout_before)
-        self.dense = nn.Linear(d_model, d_model, this.dense_bias) if this.dense else nn.Identity()
+        d = this.d_dense or d_model
+        self.dense = nn.Linear(d_model, d, this.dense_bias) if this.dense else nn.Identity()
         self.activation = ACTIVATIONS[this.activation] if this.dense else nn.Identity()
-        self.norm = norm(this.norm, d_model)
+        self.norm = norm(this.norm, d)
         self.dropout = nn.Dropout(this.dropout)
-        self.out = nn.Identity() if this.n_labels is None else nn.Linear(d_model, this.n_labels)
+        last = Words if this.tied else partial(nn.Linear, d)
+        self.out = nn.Identity() if this.n_labels is None else last(this.n_labels)
 
-    def forward(self, x: Packed) -> Tensor:
-        """[n d] -> [b d] -> [b n_labels], or [n n_labels] where nothing is pooled"""
+    def forward(self, x: Packed, table: Tensor | None = None) -> Tensor:
+        """[n d] -> [b d] -> [b n_labels], or [n n_labels] where nothing is pooled; tied to the tokens' table [v e]"""
         pooled = self.dropout_before(POOLS[self.spec.pool](x))
-        return self.out(self.dropout(self.norm(self.activation(self.dense(pooled)))))
+        last = self.dropout(self.norm(self.activation(self.dense(pooled))))
+        return self.out(last, table) if self.spec.tied else self.out(last)
 
 
 class HeadedEncoder(nn.Module):
@@ -241,7 +256,11 @@ class HeadedEncoder(nn.Module):
         self, ids: Packed, types: Tensor | None = None, watch: Watch | None = None, vectors: Tensor | None = None
     ) -> Tensor:
         """ids [n], types [n], vectors [n d] in place of the tokens' own -> outputs [b n_labels] or [n n_labels]"""
-        return self.head(self.encoder(ids, types, watch, vectors))
+        return self.answers(self.encoder(ids, types, watch, vectors))
+
+    def answers(self, states: Packed) -> Tensor:
+        """What the head makes of the encoder's states. [n d] -> [b n_labels] or [n n_labels]"""
+        return self.head(states, self.encoder.embeddings.tokens.weight)
 
 
 def initialise(module: nn.Module, generator: torch.Generator, std: float = 0.02) -> None:
@@ -251,5 +270,5 @@ def initialise(module: nn.Module, generator: torch.Generator, std: float = 0.02)
             part.reset_parameters()
         if isinstance(part, nn.Linear | nn.Embedding):
             nn.init.normal_(part.weight, 0.0, std, generator)
-        if isinstance(part, nn.Linear) and part.bias is not None:
+        if isinstance(part, nn.Linear | Words) and part.bias is not None:
             nn.init.zeros_(part.bias)

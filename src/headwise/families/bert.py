@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headwise.core import spec
-from headwise.families.family import POOLED, Config, Family, Head, activation, each_position
+from headwise.families.family import POOLED, Config, Family, Head, activation, each_position, words
 
 ENCODER: dict[str, str | tuple[str, ...]] = {
     "embeddings.word_embeddings": "embeddings.tokens",
@@ -65,6 +65,19 @@ def classifier(config: Config, n_labels: int) -> spec.Head:
     return spec.Head(n_labels, activation="tanh", dropout=classifier_dropout(config))
 
 
+def masked(config: Config, _: int) -> spec.Head:
+    """With the activation and the norms of the blocks."""
+    norm = spec.Norm(eps=config.get("layer_norm_eps", 1e-12))
+    return words(config, activation(config, "hidden_act"), norm)
+
+
+WORDS = {
+    "cls.predictions.transform.dense": "dense",
+    "cls.predictions.transform.LayerNorm": "norm",
+    "cls.predictions": "out",
+}
+
+
 FAMILY = Family(
     classes={"bert": "Bert"},
     prefix="bert.",
@@ -73,6 +86,7 @@ FAMILY = Family(
         "ForSequenceClassification": Head({"bert.pooler.dense": "dense", "classifier": "out"}, classifier),
         "ForTokenClassification": each_position("classifier", classifier_dropout),
         "ForQuestionAnswering": each_position("qa_outputs"),
+        "ForMaskedLM": Head(WORDS, masked),
         "Model": POOLED,
     },
     dropped=("bert.embeddings.position_ids", "cls."),

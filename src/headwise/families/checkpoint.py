@@ -229,7 +229,7 @@ def fill(
         bare = not any(name.startswith(family.prefix) for name in stored)
         for stored_name, file in stored.items():
             name = usual_name(stored_name, family.prefix if bare and stored_name not in names else "")
-            dropped = others.get(name) or next((part for part in family.dropped if name.startswith(part)), None)
+            dropped = next((part for part in family.dropped if name.startswith(part)), None) or others.get(name)
             if name in names:
                 tensor = file.get_tensor(stored_name)
                 if put(tensor, [state[ours] for ours in names[name]]):

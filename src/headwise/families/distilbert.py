@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headwise.core import spec
-from headwise.families.family import POOLED, Config, Family, Head, activation, each_position
+from headwise.families.family import POOLED, Config, Family, Head, activation, each_position, words
 
 
 def stack(config: Config) -> spec.Stack:
@@ -38,6 +38,14 @@ def classifier(config: Config, n_labels: int) -> spec.Head:
     return spec.Head(n_labels, activation="relu", dropout=config.get("seq_classif_dropout", 0.2))
 
 
+def masked(config: Config, _: int) -> spec.Head:
+    """With the blocks' activation."""
+    return words(config, activation(config, "activation"), spec.Norm(eps=1e-12))
+
+
+WORDS = {"vocab_transform": "dense", "vocab_layer_norm": "norm", "vocab_projector": "out"}
+
+
 FAMILY = Family(
     classes={"distilbert": "DistilBert"},
     prefix="distilbert.",
@@ -58,6 +66,7 @@ FAMILY = Family(
         "ForSequenceClassification": Head({"pre_classifier": "dense", "classifier": "out"}, classifier),
         "ForTokenClassification": each_position("classifier", lambda config: config.get("dropout", 0.1)),
         "ForQuestionAnswering": each_position("qa_outputs", lambda config: config.get("qa_dropout", 0.1)),
+        "ForMaskedLM": Head(WORDS, masked),
         "Model": POOLED,
     },
     dropped=("distilbert.embeddings.position_ids", "vocab_transform.", "vocab_layer_norm.", "vocab_projector."),

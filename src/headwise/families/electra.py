@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from headwise.core import spec
 from headwise.families import bert
-from headwise.families.family import POOLED, Config, Family, Head, each_position
+from headwise.families.family import POOLED, Config, Family, Head, each_position, words
 
 
 def stack(config: Config) -> spec.Stack:
@@ -21,6 +21,15 @@ def classifier(config: Config, n_labels: int) -> spec.Head:
     return spec.Head(n_labels, activation="gelu", dropout_before=dropout, dropout=dropout)
 
 
+def masked(config: Config, _: int) -> spec.Head:
+    """The generator's: GELU, and a dense layer to the embeddings' width."""
+    norm = spec.Norm(eps=config.get("layer_norm_eps", 1e-12))
+    return words(config, "gelu", norm, d_dense=config.get("embedding_size", 128))
+
+
+WORDS = {"generator_predictions.dense": "dense", "generator_predictions.LayerNorm": "norm", "generator_lm_head": "out"}
+
+
 FAMILY = Family(
     classes={"electra": "Electra"},
     prefix="electra.",
@@ -29,6 +38,7 @@ FAMILY = Family(
         "ForSequenceClassification": Head({"classifier.dense": "dense", "classifier.out_proj": "out"}, classifier),
         "ForTokenClassification": each_position("classifier", bert.classifier_dropout),
         "ForQuestionAnswering": each_position("qa_outputs"),
+        "ForMaskedLM": Head(WORDS, masked),
         "Model": POOLED,
     },
     dropped=(

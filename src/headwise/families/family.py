@@ -9,7 +9,7 @@ from typing import Any, Literal
 from headwise.core import spec
 
 Config = Mapping[str, Any]  # config.json as it stands
-Purpose = Literal["ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering", "Model"]
+Purpose = Literal["ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering", "ForMaskedLM", "Model"]
 """What a head is for: how the names of transformers' classes end."""
 
 ACTIVATIONS: dict[str, spec.Activation] = {
@@ -51,6 +51,17 @@ class Family:
 def each_position(name: str, dropout: Callable[[Config], float] = lambda _: 0.0) -> Head:
     """Dropout and a linear layer of this name at every position."""
     return Head({name: "out"}, lambda config, n: spec.Head(n, pool=None, dense=False, dropout=dropout(config)))
+
+
+def words(config: Config, activation: spec.Activation, norm: spec.Norm, **how: Any) -> spec.Head:
+    """The head of pretraining by masked words: dense, activation, norm, and the table of tokens once more.
+
+    Raises ValueError where a checkpoint has another table for it.
+    """
+    if config.get("tie_word_embeddings") is False:
+        raise ValueError("tie_word_embeddings is False, supported is True")
+    how = {"activation": activation, "norm": norm, "dropout": 0.0} | how
+    return spec.Head(config["vocab_size"], pool=None, tied=True, **how)
 
 
 POOLED = Head({}, lambda _, n: spec.Head(None, pool="mean", dense=False, dropout=0.0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from headwise.core import spec
-from headwise.families.family import POOLED, Config, Family, Head, activation
+from headwise.families.family import POOLED, Config, Family, Head, activation, words
 
 
 def layer_types(config: Config) -> list[str]:
@@ -88,6 +88,18 @@ def each_position(config: Config, n_labels: int) -> spec.Head:
     return replace(classifier(config, n_labels), pool=None)
 
 
+def masked(config: Config, _: int) -> spec.Head:
+    """The prediction head that classification has, too."""
+    if not config.get("decoder_bias", True):
+        raise ValueError("decoder_bias is False, supported is True")
+    head = classifier(config, 0)
+    assert head.norm is not None
+    return words(config, head.activation, head.norm, dense_bias=head.dense_bias)
+
+
+WORDS = {"head.dense": "dense", "head.norm": "norm", "decoder": "out"}
+
+
 HEAD = {"head.dense": "dense", "head.norm": "norm", "classifier": "out"}
 FAMILY = Family(
     classes={"modernbert": "ModernBert"},
@@ -111,6 +123,7 @@ FAMILY = Family(
         "ForSequenceClassification": Head(HEAD, classifier),
         "ForTokenClassification": Head(HEAD, each_position),
         "ForQuestionAnswering": Head(HEAD, each_position),
+        "ForMaskedLM": Head(WORDS, masked),
         "Model": POOLED,
     },
     dropped=("decoder.",),

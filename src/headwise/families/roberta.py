@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from headwise.core import spec
 from headwise.families import bert
-from headwise.families.family import POOLED, Config, Family, Head, each_position
+from headwise.families.family import POOLED, Config, Family, Head, each_position, words
 
 
 def stack(config: Config) -> spec.Stack:
@@ -23,6 +23,14 @@ def classifier(config: Config, n_labels: int) -> spec.Head:
     return spec.Head(n_labels, activation="tanh", dropout_before=dropout, dropout=dropout)
 
 
+def masked(config: Config, _: int) -> spec.Head:
+    """GELU, whatever the blocks have."""
+    return words(config, "gelu", spec.Norm(eps=config.get("layer_norm_eps", 1e-12)))
+
+
+WORDS = {"lm_head.dense": "dense", "lm_head.layer_norm": "norm", "lm_head": "out"}
+
+
 FAMILY = Family(
     classes={
         "roberta": "Roberta",
@@ -35,6 +43,7 @@ FAMILY = Family(
         "ForSequenceClassification": Head({"classifier.dense": "dense", "classifier.out_proj": "out"}, classifier),
         "ForTokenClassification": each_position("classifier", bert.classifier_dropout),
         "ForQuestionAnswering": each_position("qa_outputs"),
+        "ForMaskedLM": Head(WORDS, masked),
         "Model": POOLED,
     },
     dropped=("roberta.embeddings.position_ids", "roberta.pooler.", "lm_head."),

@@ -177,6 +177,8 @@ def subject_of(
     """
     if word is not None and task.purpose != "ForTokenClassification":
         raise InputError(f"a word is asked about in models that tag words, this one is for {task.name}; leave it out")
+    if task.purpose == "ForMaskedLM":
+        raise InputError(f"a model of {task.name} gives words, which are not explained; ask it with predict")
     pair = not isinstance(text, str)
     if task.purpose in ("ForQuestionAnswering", "Model") and not pair:
         second = "context" if task.purpose == "ForQuestionAnswering" else "text it is compared with"

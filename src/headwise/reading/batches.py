@@ -27,6 +27,7 @@ class Batch:
     types: Tensor  # [n]
     targets: Tensor | None  # of the b rows, as their task made them
     counts: Rows | None  # [b] sequences of each row; None: one each
+    asked: Tensor | None = None  # [n] true at positions the head is asked about; None: at all
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +38,7 @@ class Examples:
     truth: what answers are judged by, as the table has it; the same as targets for most tasks.
     counts: sequences of each row [b], where a row is not just one.
     layout: whatever the task needs to know of where tokens stand in the texts.
+    asked: true at the positions the head is asked about [n], where it is not all and the head has no pool.
     """
 
     tokens: Tokens
@@ -44,6 +46,7 @@ class Examples:
     truth: Any = None
     counts: Rows | None = None
     layout: Any = None
+    asked: npt.NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.tokens if self.counts is None else self.counts)
@@ -67,7 +70,14 @@ class Examples:
         """These rows end to end."""
         targets = None if self.targets is None else torch.from_numpy(self.targets[rows])
         counts = None if self.counts is None else self.counts[rows]
-        return Batch(*packed(self.tokens, self.sequences(rows)), targets, counts)
+        sequences = self.sequences(rows)
+        asked = None if self.asked is None else torch.from_numpy(self.asked[self.tokens.places(sequences)])
+        return Batch(*packed(self.tokens, sequences), targets, counts, asked)
+
+    def places(self, sequences: Rows) -> Rows:
+        """Where positions of these sequences stand among those that the head is asked about. [s] -> [m]"""
+        at = self.tokens.places(sequences)
+        return at if self.asked is None else (self.asked.cumsum() - 1)[at[self.asked[at]]]
 
 
 @dataclass(frozen=True, eq=False)

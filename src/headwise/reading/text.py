@@ -62,6 +62,13 @@ class Tokens:
         inside = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         return np.repeat(self.starts[rows], lengths) + inside
 
+    @staticmethod
+    def joined(parts: Sequence[Tokens]) -> Tokens:
+        """One after the other, all of one tokenizer."""
+        columns = zip(*((part.ids, part.types, part.lengths, part.cut) for part in parts), strict=True)
+        ids, types, lengths, cut = (np.concatenate(column) for column in columns)
+        return Tokens(ids, types, lengths, cut, parts[0].unknown_id)
+
     def select(self, rows: npt.NDArray[np.int64]) -> Tokens:
         """These rows, in this order."""
         at = self.places(rows)
@@ -92,26 +99,36 @@ class Texts(Sequence[Text]):
 
 
 class TextTokenizer:
-    """A tokenizer and the files it came from."""
+    """A tokenizer and the files it came from.
 
-    def __init__(self, tokenizer: Tokenizer, config: dict[str, Any], max_length: int, vocab_size: int | None = None):
+    max_windows: of max_length tokens each, in how many of them a task of one answer reads a text at most.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        config: dict[str, Any],
+        max_length: int,
+        vocab_size: int | None = None,
+        max_windows: int = 1,
+    ):
         tokenizer.no_padding()
         tokenizer.no_truncation()
         self.tokenizer = tokenizer
         words = tokenizer.get_vocab()
         known = {role: word for role, usual in SPECIAL.items() for word in usual if word in words}
         self.config = known | config
-        self.max_length, self.vocab_size = max_length, vocab_size
+        self.max_length, self.vocab_size, self.max_windows = max_length, vocab_size, max_windows
 
     @staticmethod
-    def read(directory: Path, max_length: int, vocab_size: int | None = None) -> TextTokenizer:
+    def read(directory: Path, max_length: int, vocab_size: int | None = None, max_windows: int = 1) -> TextTokenizer:
         """The tokenizer of a model directory, cutting at max_length tokens, for a model of vocab_size embeddings.
 
         Raises InputError where there is none.
         """
         config = json_object(directory / "tokenizer_config.json")
         try:
-            return TextTokenizer(read_tokenizer(directory, config), config, max_length, vocab_size)
+            return TextTokenizer(read_tokenizer(directory, config), config, max_length, vocab_size, max_windows)
         except InputError:
             raise
         except Exception as error:  # tokenizers raises bare Exception for a damaged file

@@ -24,13 +24,14 @@ from headwise.reading.batches import Batch, Examples
 from headwise.reading.columns import Columns
 from headwise.reading.records import Records
 from headwise.reading.text import Text, TextTokenizer
-from headwise.tasks.task import Array, Task
+from headwise.tasks.task import Array
+from headwise.tasks.windowed import Windowed
 
 NUMBER = r"^\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*$"
 
 
 @dataclass(frozen=True)
-class Regression(Task):
+class Regression(Windowed):
     """The number a model answers with, how it learns it and how its answers are scored.
 
     Truth and answers are numbers in the table's unit [b]. While it is trained a model answers in standardised ones,
@@ -138,7 +139,7 @@ class Regression(Task):
     def examples(self, tokenizer: TextTokenizer, texts: Sequence[Text], truth: Array | None = None) -> Examples:
         """Texts, and standardised numbers to compare with."""
         targets = None if truth is None else ((truth - self.mean) / self.spread).astype(np.float32)
-        return Examples(tokenizer.encode(texts), targets, truth)
+        return replace(super().examples(tokenizer, texts, truth), targets=targets)
 
     def losses(self, outputs: Tensor, batch: Batch) -> Tensor:
         """The squared error. outputs [b 1] -> [b]"""

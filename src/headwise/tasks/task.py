@@ -17,7 +17,7 @@ from headwise.families.checkpoint import purpose_of
 from headwise.families.family import Purpose
 from headwise.judging.metrics import Scored
 from headwise.judging.sections import Findings
-from headwise.reading.batches import Batch, Examples
+from headwise.reading.batches import Batch, Examples, Rows
 from headwise.reading.columns import Columns
 from headwise.reading.records import Records
 from headwise.reading.text import Text, Texts, TextTokenizer
@@ -29,8 +29,8 @@ class Task(ABC):
     """One kind of question a model answers. Its instances are frozen dataclasses, made for one table or one model.
 
     Three things go through it. The truth: what a table says, one entry a row. Outputs: the numbers a model makes,
-    [b c] or, where the purpose is about positions, [n c]. Answers: what is decided from outputs, shaped like the
-    truth, so that both can be compared, whoever gave them.
+    pooled to [b c] or, where the purpose is about positions, [n c]. Answers: what is decided from outputs, shaped
+    like the truth, so that both can be compared, whoever gave them.
     """
 
     name: ClassVar[str]  # transformers' name of the pipeline, where it has one
@@ -128,6 +128,13 @@ class Task(ABC):
     def examples(self, tokenizer: TextTokenizer, texts: Sequence[Text], truth: Array | None = None) -> Examples:
         """Texts, and what is true of them, made ready for a model."""
         return Examples(tokenizer.encode(texts), truth, truth)
+
+    def pooled(self, outputs: Tensor, counts: Rows | None) -> Tensor:
+        """What is lost, decided and told by, from what a model makes of rows that have so many sequences each [b].
+
+        As they are, unless a task makes one of several: [k c] of the k sequences.
+        """
+        return outputs
 
     @abstractmethod
     def losses(self, outputs: Tensor, batch: Batch) -> Tensor:

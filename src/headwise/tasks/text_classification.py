@@ -23,11 +23,12 @@ from headwise.reading.batches import Batch, Examples
 from headwise.reading.columns import Columns
 from headwise.reading.records import Records
 from headwise.reading.text import Text
-from headwise.tasks.task import Array, Task
+from headwise.tasks.task import Array
+from headwise.tasks.windowed import Windowed
 
 
 @dataclass(frozen=True)
-class TextClassification(Task):
+class TextClassification(Windowed):
     """What a classifier answers, how it is trained and how its answers are scored.
 
     Truth and answers are class numbers [b] where a text has one label, zeros and ones [b c] where it may have several.

@@ -143,7 +143,8 @@ def one_pass(state: State, task: Task, train: Examples, rows: Rows, total: float
     Because every pass divides by the whole step's weight, cutting a step into more passes changes nothing.
     """
     batch = train.batch(rows)
-    losses = task.losses(state.model.head(states_of(state.model, batch, precision)), batch)  # [b]
+    outputs = outputs_of(state.model, batch, precision)
+    losses = task.losses(task.pooled(outputs, batch.counts), batch)  # [b]
     if not torch.isfinite(losses).all():
         raise NotFinite(state.step + 1, rows[~torch.isfinite(losses.detach()).numpy()])
     loss = losses.sum() / total
@@ -161,6 +162,12 @@ def states_of(model: HeadedEncoder, batch: Batch, precision: Precision) -> Packe
         return model.encoder(batch.ids, batch.types)
 
 
+def outputs_of(model: HeadedEncoder, batch: Batch, precision: Precision) -> Tensor:
+    """What the head makes of that, or of the positions it is asked about. [k c], [n c] or [m c]"""
+    states = states_of(model, batch, precision)
+    return model.answers(states if batch.asked is None else states.only(batch.asked))
+
+
 def rows_of_step(step: int, count: int, recipe: Recipe) -> Rows:
     """The rows of a step, counted from 0; an epoch's last step takes what is left."""
     per_step = recipe.batch_size * recipe.gradient_accumulation_steps
@@ -176,7 +183,8 @@ def predicted(
     done: Callable[[int, int], None] | None = None,
     precision: Precision = "float32",
 ) -> tuple[Tensor, float]:
-    """What the model makes of every sequence [k c], or of every token [n c], and the mean loss where there are targets.
+    """What the task pools from what the model makes of every sequence [k c], or of every token [n c]; and the mean
+    loss where there are targets.
 
     done is told after each pass how many rows are done, and of how many; without targets, how many sequences.
     """
@@ -188,17 +196,18 @@ def predicted(
     pieces, rows_done, losses, order = [], 0, 0.0, by_length(examples.lengths)
     for rows in passes(order, examples.lengths):
         batch = examples.batch(rows)
-        pieces.append(model.head(states_of(model, batch, precision)))
+        pieces.append(outputs_of(model, batch, precision))
         rows_done += len(rows)
         if done is not None:
             done(rows_done, len(examples))
         if examples.targets is not None:
-            losses += float(task.losses(pieces[-1], batch).sum())
+            losses += float(task.losses(task.pooled(pieces[-1], batch.counts), batch).sum())
     outputs, at = torch.cat(pieces), examples.sequences(order)
     if model.head.spec.pool is None:
-        at = examples.tokens.places(at)
+        at = examples.places(at)
     total = math.nan if examples.targets is None else float(task.weights(examples.targets[order]).sum())
-    return torch.empty_like(outputs).index_copy_(0, torch.from_numpy(at), outputs), losses / total
+    outputs = torch.empty_like(outputs).index_copy_(0, torch.from_numpy(at), outputs)
+    return task.pooled(outputs, examples.counts), losses / total
 
 
 @torch.inference_mode()

@@ -52,6 +52,9 @@ class Recipe:
     label_smoothing: float = knob(0.0, "share of certainty given to all labels alike (0)", 0, 0.99)
     class_weights: str | Mapping[str, float] = knob("none", "none, balanced, or label=weight,label=weight,… (none)")
     max_length: int | None = knob(None, "tokens of a text at most; else what the model can take", 3)
+    max_windows: int | None = knob(
+        None, "of max_length tokens, in which a longer text is read, 1: it is cut; else 16 where texts need it", 1
+    )
     eval_steps: int | None = knob(None, "steps between evaluations; else ten a run, at least one an epoch", 1)
     metric: str | None = knob(None, "chooses the best weights: accuracy, macro_f1, weighted_f1, micro_f1")
     precision: Precision = knob("float32", "of matrix products; else bfloat16 where the processor computes in it")

@@ -1,0 +1,91 @@
+"""Texts longer than a model reads, as windows of what it can: each begins with the end of the one before it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Encoding
+
+from headwise.reading.batches import Examples
+from headwise.reading.text import CHARACTERS_PER_TOKEN, Text, TextTokenizer, Tokens, characters
+
+MOST_WINDOWS = 16  # of one text unless told otherwise: some 7,000 tokens where a model reads 512
+OVERLAP = 1 / 8  # of a window with the one before, so that few sentences are seen in halves only
+ROOM = 1 / 4  # of a window that the other text of a pair must leave
+
+
+def windows(tokenizer: TextTokenizer, texts: Sequence[Text]) -> tuple[Tokens, npt.NDArray[np.int64] | None]:
+    """b texts or pairs -> Tokens of their k windows, and how many each text has [b]; None: one each.
+
+    A text longer than tokenizer.max_length is read in at most tokenizer.max_windows windows; what they do not reach
+    is counted as cut from the last. Of a pair the longer text is, and each window holds the other one whole; where
+    that leaves no room, the pair is cut as without windows. Raises InputError as TextTokenizer.encode does.
+    """
+    tokens = tokenizer.encode(texts)
+    long = np.flatnonzero(tokens.cut)
+    if tokenizer.max_windows == 1 or not len(long):
+        return tokens, None
+    wholes = tokens.lengths + tokens.cut
+    found = [windows_of(tokenizer, texts[int(row)], int(wholes[row])) or tokens.select(np.array([row])) for row in long]
+    every = Tokens.joined([tokens, *found])
+    rows = np.concatenate([np.arange(len(tokens)), np.repeat(long, [len(one) for one in found])])  # of each of every
+    kept = np.delete(np.arange(len(rows)), long)
+    return every.select(kept[np.argsort(rows[kept], kind="stable")]), np.bincount(rows[kept])
+
+
+def windows_of(tokenizer: TextTokenizer, text: Text, whole: int) -> Tokens | None:
+    """One text of so many tokens, or a pair, in windows; None for a pair that leaves them no room."""
+    most = tokenizer.max_length * tokenizer.max_windows * CHARACTERS_PER_TOKEN
+    text = tokenizer.squeezed(text)
+    sides = [side[:most] for side in ((text,) if isinstance(text, str) else text)]
+    own, overlap = tokenizer.tokenizer, int(tokenizer.max_length * OVERLAP)
+    sizes = [len(own.encode(side, add_special_tokens=False)) for side in sides]
+    longer = int(np.argmax(sizes))
+    around = own.num_special_tokens_to_add(len(sides) == 2) + sum(sizes) - sizes[longer]  # in every window
+    if tokenizer.max_length - around <= max(tokenizer.max_length * ROOM, overlap):
+        return None
+    own.enable_truncation(tokenizer.max_length, stride=overlap, strategy="only_second" if longer else "only_first")
+    first = own.encode(sides[0], sides[1] if len(sides) == 2 else None)
+    own.no_truncation()
+    made: list[Encoding] = [first, *first.overflowing][: tokenizer.max_windows]
+    lengths = np.array([len(one) for one in made])
+    reached = int(around + (lengths - around).sum() - overlap * (len(made) - 1))
+    cut = np.zeros(len(made), np.int64)
+    if len(first.overflowing) >= tokenizer.max_windows or characters(text) > sum(map(len, sides)):
+        cut[-1] = max(whole - reached, 1)
+    ids = np.concatenate([np.array(one.ids, np.int32) for one in made])
+    types = np.concatenate([np.array(one.type_ids, np.int8) for one in made])
+    return Tokens(ids, types, lengths, cut, tokenizer.unknown_id)
+
+
+def in_transformers(tokenizer: TextTokenizer) -> str:
+    """How to get the same from transformers, for a model card."""
+    most, overlap = tokenizer.max_length, int(tokenizer.max_length * OVERLAP)
+    return f"""
+A text longer than {most} tokens is read in windows of {most}, at most {tokenizer.max_windows}, each of which begins
+with the last {overlap} of the one before; the text's logits are the mean of its windows'. With transformers:
+
+```python
+windows = tokenizer(
+    text, truncation=True, stride={overlap}, return_overflowing_tokens=True, padding=True, return_tensors="pt"
+)
+windows.pop("overflow_to_sample_mapping")
+logits = model(**windows).logits[:{tokenizer.max_windows}].mean(0)
+```
+"""
+
+
+def sizes(name: str, examples: Examples, tokenizer: TextTokenizer) -> str:
+    """How long the texts of a split are, and what became of those longer than the model reads."""
+    tokens, rows, most = examples.tokens, len(examples), tokenizer.max_length
+    cut, lost = int((tokens.cut > 0).sum()), int(tokens.cut.sum())
+    said = f"{name}: {rows:,} rows, {len(tokens.ids):,} tokens, {examples.lengths.mean():.0f} a row"
+    if examples.counts is not None and len(tokens) > rows:
+        longer = int(np.count_nonzero(examples.counts > 1))
+        said += f", {longer:,} rows longer than {most} read in {len(tokens) - rows + longer:,} windows"
+    if not cut:
+        return f"{said}, the longest {tokens.lengths.max()} of {most} possible, nothing cut"
+    share = lost / (lost + len(tokens.ids))
+    return f"{said}; cut at {most}: {cut:,} rows ({cut / rows:.1%}) lose {lost:,} tokens ({share:.1%} of all)"

@@ -39,8 +39,9 @@ def judged_before(job: Job, narrator: Narrator) -> tuple[Judged, ...]:
         with narrator.wait(name):
             began = time.perf_counter()
             predicted = answer()
-            scores = task.scored(part.truth, predicted)
-            found.append((Verdict(name, scores, time.perf_counter() - began), predicted))
+            seconds = time.perf_counter() - began
+            scores, spans = task.scored(part.truth, predicted), task.intervals(part.truth, predicted)
+            found.append((Verdict(name, scores, seconds, spans), predicted))
     return tuple(found)
 
 
@@ -73,7 +74,8 @@ def finish(job: Job, state: State, before: tuple[Judged, ...], narrator: Narrato
         outputs = held_out if job.judged is job.valid else predicted(state.model, task, job.judged)[0]
     task = task.tuned(job.valid, held_out)
     answers = task.decide(job.judged, outputs)
-    after = Verdict(f"{job.name} after fine-tuning", task.scored(part.truth, answers), state.seconds)
+    scores, spans = task.scored(part.truth, answers), task.intervals(part.truth, answers)
+    after = Verdict(f"{job.name} after fine-tuning", scores, state.seconds, spans)
     steps = [{"step": step + 1, "loss": loss} for step, loss in enumerate(state.losses)]
     evaluations = [
         {"step": one["step"], "valid_loss": one["loss"]} | {f"valid_{k}": v for k, v in one["scores"].items()}

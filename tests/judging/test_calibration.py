@@ -7,7 +7,7 @@ import pytest
 from scipy.special import expit, softmax
 from sklearn.metrics import brier_score_loss
 
-from headwise.judging.calibration import BINS, calibration, reliability, temperature
+from headwise.judging.calibration import BINS, Calibrated, calibration, reliability, temperature
 
 RANDOM = np.random.default_rng(0)
 LOGITS = RANDOM.normal(0, 2, (20_000, 4))
@@ -38,7 +38,7 @@ def test_by_hand():
     assert [(one.rows, one.right) for one in found.bins] == [(1, 1), (1, 1), (2, 0.5)]
     assert found.ece == pytest.approx((0.45 + 0.3 + 2 * 0.4) / 4)
     assert found.brier == pytest.approx((2 * 0.01 + 2 * 0.81 + 2 * 0.09 + 2 * 0.2025) / 4)
-    json.dumps(found.as_dict())
+    json.dumps(Calibrated(1.0, found, found).as_dict())
 
 
 def test_several_labels_count_each_by_itself():

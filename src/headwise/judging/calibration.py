@@ -5,12 +5,16 @@ arXiv:1706.04599, section 4.2) changes no answer, only how sure it is. Truth is 
 confidence is that of its likeliest class, or 0 and 1 [rows, classes], where every probability counts by itself.
 """
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
+
+from headwise.judging.plots import BLUE, GREY, ORANGE, axes, svg
+from headwise.judging.sections import Plot
 
 BINS = 15  # of equal width, as in the paper
 COLDEST, HOTTEST = 0.05, 20.0
@@ -33,9 +37,41 @@ class Calibration:
     brier: float  # mean squared error of the probabilities, summed over classes that exclude each other
     bins: tuple[Bin, ...]  # those with rows, from the least confident
 
+
+@dataclass(frozen=True)
+class Calibrated:
+    """What dividing the logits by a temperature did for calibration."""
+
+    temperature: float
+    before: Calibration
+    after: Calibration
+
+    def __str__(self) -> str:
+        now = f"expected calibration error {self.after.ece:.3f} ({BINS} equal bins), Brier {self.after.brier:.3f}"
+        if self.temperature == 1:
+            return f"{now}; temperature 1"
+        was = f"{self.before.ece:.3f} and {self.before.brier:.3f}"
+        return f"{now}; {was} without its temperature of {self.temperature:.2f}"
+
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON."""
         return asdict(self)
+
+    def section(self) -> Plot:
+        """The reliability diagram."""
+        drawn = axes("confidence", "share that is right")
+        drawn.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="as sure as right")
+        shown = [("before", self.before, ORANGE)] if self.temperature != 1 else []
+        for name, one, color in [*shown, ("calibrated", self.after, BLUE)]:
+            points = [(bin.confidence, bin.right) for bin in one.bins]
+            sizes = [10 + 60 * math.sqrt(bin.rows / max(bin.rows for bin in one.bins)) for bin in one.bins]
+            drawn.plot(*zip(*points, strict=True), color=color, linewidth=1.5, label=name)
+            drawn.scatter(*zip(*points, strict=True), s=sizes, color=color, alpha=0.7, linewidth=0)
+        said = str(self)
+        hint = (
+            f"Below the dotted line it is surer than right; larger points hold more rows. {said[0].upper()}{said[1:]}."
+        )
+        return Plot("Calibration", hint, svg(drawn))
 
 
 def temperature(logits: np.ndarray, truth: np.ndarray) -> float:

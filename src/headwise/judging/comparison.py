@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy.stats import binom
 
-from headwise.errors import InputError
+from headwise.errors import InputError, printable
 from headwise.judging.intervals import LEVEL, Interval, middle, resampled
 from headwise.judging.metrics import METRICS, Scores, same, score
 
@@ -53,6 +53,37 @@ class Comparison:
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON."""
         return asdict(self)
+
+    def as_text(self, metric: str, first: str, second: str) -> str:
+        """The verdict by one of METRICS, a table of them all, and the classes where one can tell."""
+        decides = self.named(metric)
+        said = {"better": f"{second} is better than {first}", "worse": f"{second} is worse than {first}"}
+        verdict = said.get(decides.verdict, f"one cannot tell whether {second} or {first} is better")
+        told = [one for one in self.classes if one.verdict != "cannot tell"]
+        return "\n".join(
+            [
+                f"{verdict}, by {METRICS[metric]} on {self.rows:,} rows",
+                "",
+                _HEAD,
+                *(_line(one, METRICS[one.name]) for one in self.metrics),
+                "",
+                f"only {first} is right in {self.only_first:,} rows, only {second} in {self.only_second:,}",
+                f"of {len(self.classes)} classes one can tell {len(told)}{':' if told else ''}",
+                *([_HEAD] if told else []),
+                *(_line(one, one.name) for one in sorted(told, key=lambda one: one.difference)),
+            ]
+        )
+
+
+_HEAD = f"{'first':>7} {'second':>7} {'difference':>11}  {'95 % interval':^16} {'p':>7}  {'second is':<11}"
+
+
+def _line(one: Difference, name: str) -> str:
+    """A line of the table below _HEAD."""
+    p = "" if one.p is None else f"{one.p:.4f}"
+    interval = f"{one.interval.low:+.3f} {one.interval.high:+.3f}"
+    numbers = f"{one.first:7.3f} {one.second:7.3f} {one.difference:+11.3f}  {interval:^16} {p:>7}"
+    return f"{numbers}  {one.verdict:<11}  {printable(name)}"
 
 
 def compare(

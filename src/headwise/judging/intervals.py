@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binomtest, bootstrap
+from scipy.stats import binomtest
 
 from headwise.judging.metrics import averages, counts, f1_scores, same
 
@@ -26,7 +26,7 @@ class Interval:
     high: float
 
     def __str__(self) -> str:
-        return f"{self.low:.3f} to {self.high:.3f}"
+        return f"{self.low:.3f}–{self.high:.3f}"
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,13 @@ class ClassIntervals:
     f1: Interval
 
 
-def interval(metric: Callable[..., float], *rows: np.ndarray, draws: int = DRAWS, seed: int = 0) -> Interval:
-    """Of any metric(truth, predicted), given both: arrays of the same rows, which are drawn together."""
-    if len(rows[0]) < 2:  # which scipy refuses
-        return Interval(*[float(metric(*rows))] * 2)
-    drawn = bootstrap(
-        rows, metric, paired=True, vectorized=False, n_resamples=draws, method="percentile", confidence_level=LEVEL,
-        random_state=seed,
-    )  # fmt: skip
-    return Interval(float(drawn.confidence_interval.low), float(drawn.confidence_interval.high))
+def redrawn(
+    scores: Callable[[np.ndarray], dict[str, float]], rows: int, draws: int = DRAWS, seed: int = 0
+) -> dict[str, Interval]:
+    """Of any metrics at all: scores makes them, by name, of row numbers [rows]."""
+    generator = np.random.default_rng(seed)
+    found = [scores(generator.integers(rows, size=rows)) for _ in range(draws)]
+    return {name: middle(np.array([one[name] for one in found])) for name in found[0]}
 
 
 def intervals(truth: np.ndarray, predicted: np.ndarray, classes: int, seed: int = 0) -> dict[str, Interval]:

@@ -7,8 +7,7 @@ for any n fixed beforehand. STEPS of them are tried, each with its share of the 
 """
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import beta
@@ -29,10 +28,6 @@ class Rule:
     answered: int  # of these
     wrong: int  # of the answered
     bound: float  # on the share that is wrong, with a probability of SURE
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON."""
-        return asdict(self)
 
 
 def rule(confidence: np.ndarray, wrong: np.ndarray, most_error: float) -> Rule:

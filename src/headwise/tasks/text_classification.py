@@ -17,6 +17,9 @@ from headwise.core.transformer import HeadedEncoder
 from headwise.errors import InputError, excerpt, listing
 from headwise.families.family import Purpose
 from headwise.judging import baselines, classification
+from headwise.judging.calibration import Calibrated, calibration, temperature
+from headwise.judging.fitted import Fitted, outcomes, with_outcomes
+from headwise.judging.intervals import Interval, intervals
 from headwise.judging.metrics import METRICS, Scores, score
 from headwise.judging.sections import Findings
 from headwise.reading.batches import Batch, Examples
@@ -43,6 +46,7 @@ class TextClassification(Task):
     multi_label: bool = False
     class_weights: tuple[float, ...] | None = None  # one per label
     label_smoothing: float = 0.0
+    fitted: Fitted = Fitted()
 
     @classmethod
     def fits(cls, records: Records, columns: Columns) -> bool:
@@ -139,7 +143,8 @@ class TextClassification(Task):
 
     def probabilities(self, outputs: Tensor) -> Array:
         """[b c] -> [b c]: over the labels where a text has one, each by itself where it may have several."""
-        return (outputs.sigmoid() if self.multi_label else outputs.softmax(-1)).numpy()
+        logits = outputs / self.fitted.temperature
+        return (logits.sigmoid() if self.multi_label else logits.softmax(-1)).numpy()
 
     def decide(self, examples: Examples, outputs: Tensor) -> Array:
         """The likeliest label, or all that reach the threshold."""
@@ -152,12 +157,22 @@ class TextClassification(Task):
         return probabilities.argmax(1)
 
     def told(self, examples: Examples, outputs: Tensor) -> list[dict[str, Any]]:
-        """For people and programs: {"label", "score"}, or {"labels", "scores"} where there may be several."""
+        """For people and programs: {"label", "score"}, or {"labels", "scores"} where there may be several.
+
+        Where it was decided when to answer, "abstains" says why there is none: the label is None then.
+        """
         probabilities = self.probabilities(outputs)
         if not self.multi_label:
             best = probabilities.argmax(1)
-            return [
+            found: list[dict[str, Any]] = [
                 {"label": self.labels[i], "score": float(row[i])} for i, row in zip(best, probabilities, strict=True)
+            ]
+            if self.fitted.always_answers:
+                return found
+            reasons = self.fitted.abstains(outputs.numpy(), probabilities.max(1))
+            return [
+                one | ({"label": None} if reason else {}) | {"abstains": reason or None}
+                for one, reason in zip(found, reasons.tolist(), strict=True)
             ]
         chosen = [np.flatnonzero(row) for row in self.chosen(probabilities)]
         return [
@@ -168,6 +183,38 @@ class TextClassification(Task):
     def scored(self, truth: Array, answers: Array) -> Scores:
         """Accuracy, F1 and the rest."""
         return score(truth.astype(np.int64), answers.astype(np.int64), self.labels)
+
+    def intervals(self, truth: Array, answers: Array) -> Mapping[str, Interval]:
+        """By drawing kinds of rows."""
+        return intervals(truth.astype(np.int64), answers.astype(np.int64), len(self.labels))
+
+    def tuned(self, valid: Examples, outputs: Tensor) -> TextClassification:
+        """With a temperature."""
+        found = temperature(outputs.numpy(), valid.truth.astype(np.int64))
+        return replace(self, fitted=replace(self.fitted, temperature=found))
+
+    def decided(
+        self, truth: Array, outputs: Tensor, most_error: float | None, false_alarms: float | None
+    ) -> TextClassification:
+        """With a rule for when to answer, and with a scope, where these are asked for; from held-out rows in scope.
+
+        Raises InputError where nothing can be promised, and where a text may have several labels.
+        """
+        if self.multi_label:
+            raise InputError("when to answer is decided where a text has one label, and this model gives several")
+        probabilities = self.probabilities(outputs)
+        wrong = probabilities.argmax(1) != truth
+        fitted = self.fitted.decided(outputs.numpy(), probabilities.max(1), wrong, most_error, false_alarms)
+        return replace(self, fitted=fitted)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Temperature, rule and scope."""
+        return self.fitted.as_dict()
+
+    def restored(self, settings: Mapping[str, Any]) -> TextClassification:
+        """The reverse."""
+        return replace(self, fitted=Fitted.of(settings))
 
     def baselines(
         self, train: Sequence[Text], truth: Array, texts: Sequence[Text], seed: int
@@ -191,7 +238,14 @@ class TextClassification(Task):
         """Confusions, classes and mistakes."""
         probabilities, truth = self.probabilities(outputs), examples.truth.astype(np.int64)
         answers = self.chosen(probabilities).astype(np.int64)
-        return classification.findings(self.labels, truth, probabilities, answers, texts, self.scored(truth, answers))
+        plain = replace(self, fitted=Fitted()).probabilities(outputs)
+        calibrated = Calibrated(self.fitted.temperature, calibration(plain, truth), calibration(probabilities, truth))
+        scores = self.scored(truth, answers)
+        found = classification.findings(self.labels, truth, probabilities, answers, texts, scores, calibrated)
+        if self.fitted.always_answers:
+            return found
+        reasons = self.fitted.abstains(outputs.numpy(), probabilities.max(1))
+        return with_outcomes(found, outcomes(reasons, answers != truth), self.fitted)
 
     def breakdown(self, truth: Array, answers: Array) -> str:
         """scikit-learn's classification report."""

@@ -20,6 +20,7 @@ DOCUMENTS = [
     "README.zh-CN.md",
     "docs/fine-tuning.md",
     "docs/looking-inside.md",
+    "docs/trust.md",
     "docs/transformer.md",
     "CONTRIBUTING.md",
     *(f"docs/tasks/{page.name}" for page in sorted((ROOT / "docs/tasks").glob("*.md"))),
@@ -49,6 +50,7 @@ def place(tmp_path, monkeypatch, table, films, directory_of):
         table(tmp_path / name, [(f"{text} indeed", label) for text, label in films])
     tagged = [(text.split(), ["B-WORD", *["O"] * (len(text.split()) - 1)]) for text, _ in rows]
     table(tmp_path / "news.jsonl", tagged, "tokens", "tags")
+    table(tmp_path / "unseen.tsv", [(f"{text} indeed {i}", label) for i in range(3) for text, label in films])
     monkeypatch.setattr("headwise.job.locate", lambda name: directory_of("bert"))
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -75,6 +75,7 @@ def train(
     valid: Annotated[Path | None, typer.Option(help="validation rows; else a tenth of the training rows")] = None,
     test: Annotated[Path | None, typer.Option(help="test rows; else, without --valid, another tenth")] = None,
     model: Annotated[str, typer.Option(help="model directory, name on the Hugging Face hub, or minilm")] = STARTER,
+    seeds: Annotated[int, typer.Option(min=1, help="so many runs; the best is kept and the spread is told")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="go on with an unfinished run")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the run that is in --out")] = False,
     baselines: Annotated[bool, typer.Option(help="also judge majority class, TF-IDF and the frozen model")] = True,
@@ -90,7 +91,13 @@ def train(
     given = {name: value for name, value in options.items() if value is not None}
     if "class_weights" in given:
         given["class_weights"] = weights(given["class_weights"])
-    how = {"resume": resume, "overwrite": overwrite, "with_baselines": baselines, "quiet": quiet}
+    how: dict[str, Any] = {
+        "seeds": seeds,
+        "resume": resume,
+        "overwrite": overwrite,
+        "with_baselines": baselines,
+        "quiet": quiet,
+    }
     done = job(train, valid, test, out, model, report_to=report_to or (), **how, **given)
     assert done.report is not None  # a run that was just trained has one
     if as_json:

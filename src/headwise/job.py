@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,6 +32,15 @@ class Job:
     judged: Examples
     recipe: Recipe
     notes: tuple[str, ...]
+    start: Callable[..., Checkpoint]  # reads the model it starts from once more: start(seed=…)
+
+    def again(self, seed: int) -> Job:
+        """The same job from its beginning with another seed of order, dropout and head; the splits stay."""
+        return replace(self, checkpoint=self.start(seed=seed), recipe=replace(self.recipe, seed=seed))
+
+    def noting(self, note: str) -> Job:
+        """The same job with something more to be said."""
+        return replace(self, notes=(*self.notes, note))
 
     @property
     def metric(self) -> str:
@@ -64,7 +75,8 @@ def prepared(
     if recipe.metric is not None and recipe.metric not in task.metrics:
         raise InputError(f"metric {recipe.metric!r}: expected {', '.join(task.metrics)}")
     redraw = not task.keeps_head(known.get(purpose))
-    checkpoint = read_model(directory, len(task.labels), purpose, redraw=redraw, dropout=recipe.dropout, seed=seed)
+    start = partial(read_model, directory, len(task.labels), purpose, redraw=redraw, dropout=recipe.dropout)
+    checkpoint = start(seed=seed)
     task = task.settled(recipe.class_weights, recipe.label_smoothing, data.train.truth)
     most = min(recipe.max_length or checkpoint.max_length, checkpoint.max_length)
     tokenizer = TextTokenizer.read(directory, most, checkpoint.vocab_size)
@@ -84,6 +96,7 @@ def prepared(
         examples[data.judged.name],
         recipe,
         (*data.notes, *notes),
+        start,
     )
 
 

@@ -16,7 +16,7 @@ import torch
 
 from headwise.errors import InputError
 from headwise.job import Job
-from headwise.judging.report import Report, Verdict, as_html
+from headwise.judging.report import Verdict, as_html
 from headwise.model import Judged, Model, reported
 from headwise.progress import Narrator
 from headwise.reading.batches import Rows
@@ -124,7 +124,7 @@ def facts(job: Job, state: State) -> list[tuple[str, str]]:
     ]
 
 
-def write_run(place: Path, model: Model) -> None:
+def write_run(place: Path, model: Model, card: str) -> None:
     """Model, metrics, report and model card, whole or not at all."""
     report = model.report
     assert report is not None
@@ -132,30 +132,4 @@ def write_run(place: Path, model: Model) -> None:
         model.write(new)
         (new / "metrics.json").write_text(json.dumps(report.as_dict(), indent=2, ensure_ascii=False), encoding="utf-8")
         (new / "report.html").write_text(as_html(report), encoding="utf-8")
-        (new / "README.md").write_text(model_card(model, report), encoding="utf-8")
-
-
-def model_card(model: Model, report: Report) -> str:
-    """README.md of the model directory, as the Hugging Face hub lays it out."""
-    lines = [["", *report.metrics.values()], ["---"] * (1 + len(report.metrics))]
-    lines += [[one.name, *(f"{one.scores.named(name):.4f}" for name in report.metrics)] for one in report.verdicts]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    purpose = model.task.purpose
-    told = "\n".join(f"- {name}: {value}" for name, value in report.facts)
-    return f"""---
-library_name: transformers
-pipeline_tag: {model.task.name}
-base_model: {model.card["base_model"]}
-tags: [headwise]
----
-
-# {report.title}
-
-On {report.verdicts[-1].scores.rows:,} {report.split} rows:
-
-{table}
-
-{told}
-
-`headwise predict . "a text"` asks it; transformers opens it with Auto{"" if purpose == "Model" else "Model"}{purpose}.
-"""
+        (new / "README.md").write_text(card, encoding="utf-8")

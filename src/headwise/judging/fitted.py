@@ -90,7 +90,9 @@ class Fitted:
         except (TypeError, ValueError):
             numbers = [math.nan]
         if not all(map(math.isfinite, numbers)) or numbers[0] <= 0:
-            raise InputError(f"settings {excerpt(str(dict(given)))}: expected temperature, rule and scope, as headwise writes them")
+            raise InputError(
+                f"settings {excerpt(str(dict(given)))}: expected temperature, rule and scope, as headwise writes them"
+            )
         return found
 
 

@@ -147,6 +147,10 @@ class Task(ABC):
     def scored(self, truth: Array, answers: Array) -> Scored:
         """How good answers are, whoever gave them."""
 
+    def collapsed(self, truth: Array, answers: Array) -> bool:
+        """Whether answers are all the same one though the truth is not, as those of a run that came to nothing."""
+        return False
+
     def intervals(self, truth: Array, answers: Array) -> Mapping[str, Interval]:
         """How far each metric may lie from that on more rows like these."""
 

@@ -28,6 +28,7 @@ from headwise.reading.records import Records
 from headwise.reading.text import Text
 from headwise.tasks.task import Array, Task
 
+HARDLY_ANY_OTHER = 0.9  # a share of one class above which always answering it may be the best there is
 THRESHOLD = 0.5  # a label of several is given from this probability on
 
 
@@ -183,6 +184,11 @@ class TextClassification(Task):
     def scored(self, truth: Array, answers: Array) -> Scores:
         """Accuracy, F1 and the rest."""
         return score(truth.astype(np.int64), answers.astype(np.int64), self.labels)
+
+    def collapsed(self, truth: Array, answers: Array) -> bool:
+        """Stuck at the majority class; not where there is hardly any other."""
+        commonest = np.unique(truth, axis=0, return_counts=True)[1].max() / len(truth)
+        return bool((answers == answers[0]).all() and commonest < HARDLY_ANY_OTHER)
 
     def intervals(self, truth: Array, answers: Array) -> Mapping[str, Interval]:
         """By drawing kinds of rows."""

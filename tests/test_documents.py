@@ -22,6 +22,7 @@ DOCUMENTS = [
     "README.zh-CN.md",
     "docs/fine-tuning.md",
     "docs/looking-inside.md",
+    "docs/trust.md",
     "docs/transformer.md",
     "CONTRIBUTING.md",
     *(f"docs/tasks/{page.name}" for page in sorted((ROOT / "docs/tasks").glob("*.md"))),
@@ -65,6 +66,7 @@ def place(tmp_path, monkeypatch, table, films, directory_of):
     table(tmp_path / "scores.tsv", scores, "text_a", "text_b", "score")
     table(tmp_path / "several.tsv", [(text, f"{label}|film") for text, label in rows])
     masked_model(directory_of("bert"), tmp_path / "masked")
+    table(tmp_path / "unseen.tsv", [(f"{text} indeed {i}", label) for i in range(3) for text, label in films])
     monkeypatch.setattr("headwise.job.locate", lambda name: directory_of("bert"))
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -1,4 +1,4 @@
-"""The command line: headwise train, evaluate, predict, explain, words, heads."""
+"""The command line: headwise train, evaluate, predict, compare, decide, explain, words, heads."""
 
 from __future__ import annotations
 
@@ -76,6 +76,7 @@ def train(
     valid: Annotated[Path | None, typer.Option(help="validation rows; else a tenth of the training rows")] = None,
     test: Annotated[Path | None, typer.Option(help="test rows; else, without --valid, another tenth")] = None,
     model: Annotated[str, typer.Option(help="model directory, name on the Hugging Face hub, or minilm")] = STARTER,
+    seeds: Annotated[int, typer.Option(min=1, help="so many runs; the best is kept and the spread is told")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="go on with an unfinished run")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the run that is in --out")] = False,
     baselines: Annotated[bool, typer.Option(help="also judge majority class, TF-IDF and the frozen model")] = True,
@@ -91,7 +92,13 @@ def train(
     given = {name: value for name, value in options.items() if value is not None}
     if "class_weights" in given:
         given["class_weights"] = weights(given["class_weights"])
-    how = {"resume": resume, "overwrite": overwrite, "with_baselines": baselines, "quiet": quiet}
+    how: dict[str, Any] = {
+        "seeds": seeds,
+        "resume": resume,
+        "overwrite": overwrite,
+        "with_baselines": baselines,
+        "quiet": quiet,
+    }
     done = job(train, valid, test, out, model, report_to=report_to or (), **how, **given)
     assert done.report is not None  # a run that was just trained has one
     if as_json:
@@ -177,6 +184,53 @@ def predict(
             ]
     write(output, columns)
     narrator.say(f"{output}: {len(answers):,} rows written")
+
+
+@app.command()
+@options_from(*takes(Asked, "Table", "task"))
+def compare(
+    first: Run,
+    second: Run,
+    table: Table,
+    *,
+    as_json: Json = False,
+    **options: Any,
+) -> None:
+    """Whether the second model is better than the first on a table with labels, worse, or one cannot tell."""
+    from headwise.model import load
+    from headwise.progress import Narrator
+    from headwise.trust import compared
+
+    narrator = Narrator(quiet=as_json)
+    with narrator.counting("comparing") as done:
+        found, metric, notes = compared(load(first), load(second), table, Asked(**options), done)
+    narrator.say(*notes)
+    told = {"first": str(first), "second": str(second), "metric": metric, **found.as_dict()}
+    print(json.dumps(told, ensure_ascii=False) if as_json else found.as_text(metric, str(first), str(second)))
+
+
+@app.command()
+@options_from(*takes(Asked, "Table", "task"))
+def decide(
+    run: Run,
+    table: Table,
+    *,
+    most_error: Annotated[float | None, typer.Option(help="share of the answers that may be wrong: 0.02")] = None,
+    false_alarms: Annotated[
+        float | None, typer.Option(help="share of texts that may be called out of scope though they are in it: 0.05")
+    ] = None,
+    as_json: Json = False,
+    **options: Any,
+) -> None:
+    """Settle when a model answers, on rows with labels that it has not seen; from then on it abstains otherwise."""
+    from headwise.progress import Narrator
+    from headwise.trust import decided
+
+    narrator = Narrator(quiet=as_json)
+    with narrator.counting("deciding") as done:
+        found, notes = decided(run, table, Asked(**options), most_error, false_alarms, done)
+    narrator.say(*notes)
+    print(json.dumps(found.as_dict(), ensure_ascii=False) if as_json else found)
 
 
 @app.command()

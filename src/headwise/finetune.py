@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from headwise.errors import InputError
 from headwise.families.hub import STARTER
 from headwise.job import Job, prepared
-from headwise.model import Model
+from headwise.judging.spread import SeedRun, with_spread
+from headwise.model import Judged, Model
+from headwise.model_card import model_card
 from headwise.progress import Narrator
 from headwise.results import finish, judged_before, write_run
 from headwise.training.data import Source
@@ -27,6 +31,8 @@ from headwise.training.tracking import TRACKERS, Listener, refuse_unknown, track
 from headwise.training.vocabulary import vocabulary_in_use
 
 GOES_ON = "; the same command with --resume goes on"
+RESTARTS, APART = 2, 1000  # seeds of runs tried again, apart from those of --seeds
+FEW_STEPS = 50  # fewer may well have learnt nothing yet
 SAVE_SECONDS = 600  # a checkpoint at every evaluation, and at least this often
 
 
@@ -37,6 +43,7 @@ def train(
     out: str | Path | None = None,
     model: str = STARTER,
     *,
+    seeds: int = 1,
     resume: bool = False,
     overwrite: bool = False,
     with_baselines: bool = True,
@@ -49,14 +56,17 @@ def train(
     train, valid, test: files (csv, tsv, jsonl, parquet); parts that are not given are split off train.
     out: where to write; None keeps everything in memory, without checkpoints.
     model: a directory, a model of the Hugging Face hub, or 'minilm', which needs no download.
+    seeds: so many runs that differ in nothing else, of which the best on the validation rows is kept.
     resume: go on from the newest checkpoint in out. overwrite: replace a run that is there.
-    report_to: 'tensorboard', 'wandb'.
+    report_to: 'tensorboard', 'wandb', of the first run.
     options: hyperparameters (learning_rate=3e-5, epochs=3, …), and what there is to say about the table
     (text_column='review', …); by the names of the command line's options.
 
     Raises InputError for whatever is wrong with what was given, before anything is written.
     """
     place = None if out is None else Path(out)
+    if not isinstance(seeds, int) or seeds < 1:
+        raise InputError(f"seeds is {seeds!r}, expected a whole number from 1 on")
     refuse_occupied(place, resume, overwrite)
     report_to = [report_to] if isinstance(report_to, str) else report_to
     refuse_unknown(report_to)
@@ -67,13 +77,12 @@ def train(
             stack.enter_context(made(place, anew=overwrite and not resume))
         listeners = stack.enter_context(trackers(report_to, place or Path(), asdict(job.recipe)))
         before = judged_before(job, narrator) if with_baselines else ()
-        bar = narrator.bar(job.recipe.steps(len(job.train)), job.metric)
-        stack.callback(bar.close)
-        state = run(job, place, resume, [bar, *listeners], narrator)
+        first = attempt(job, narrator, place, resume, listeners)
     try:
-        finished = finish(job, state, before, narrator)
+        others = (attempt(job.again(job.recipe.seed + more), narrator) for more in range(1, seeds))
+        finished = best_of(chain([first], others), before, narrator)
         if place is not None:
-            write_run(place, finished)
+            write_run(place, finished, model_card(finished, job, seeds))
     except KeyboardInterrupt:
         narrator.say(f"stopped after training{GOES_ON if place else ''}")
         raise
@@ -117,6 +126,55 @@ def made(place: Path, anew: bool) -> Iterator[None]:
             (place / CHECKPOINTS).rmdir()
             if new:
                 place.rmdir()
+
+
+def attempt(
+    job: Job,
+    narrator: Narrator,
+    place: Path | None = None,
+    resume: bool = False,
+    listeners: Sequence[Listener] = (),
+) -> tuple[Job, State]:
+    """Train; where that came to nothing, once more with another seed, at most RESTARTS times.
+
+    Small sets and large learning rates now and then leave a model at the commonest answer (Mosbach et al. 2021,
+    arXiv:2006.04884). Only the first try has checkpoints: its last one says that it is to be tried again.
+    """
+    for restart in range(RESTARTS + 1):
+        bar = narrator.bar(job.recipe.steps(len(job.train)), job.metric)
+        try:
+            state = run(job, place, resume, [bar, *listeners], narrator)
+        finally:
+            bar.close()
+        if not state.collapsed:
+            break
+        found = f"seed {job.recipe.seed} came to nothing: every validation row gets the same answer"
+        if state.step < FEW_STEPS or restart == RESTARTS:
+            advice = "train longer" if state.step < FEW_STEPS else "lower --learning-rate, or look at the data"
+            job = job.noting(f"{found}; {advice}")
+        else:
+            seed = (job.recipe.seed + APART) % 2**32
+            job, place, resume, listeners = job.noting(f"{found}; once more with {seed}").again(seed), None, False, ()
+        narrator.say(job.notes[-1])
+    return job, state
+
+
+def best_of(tries: Iterable[tuple[Job, State]], before: tuple[Judged, ...], narrator: Narrator) -> Model:
+    """The model that was best on the validation rows; its report tells of the others, too."""
+    best, best_score, runs = None, -math.inf, []
+    for job, state in tries:
+        model = finish(job, state, before, narrator)
+        assert model.report is not None
+        scores = model.report.verdicts[-1].scores
+        runs.append(
+            SeedRun(job.recipe.seed, state.best_score, {name: scores.named(name) for name in model.task.metrics})
+        )
+        if best is None or state.best_score > best_score:
+            best, best_score, kept = model, state.best_score, job.recipe.seed
+    assert best is not None and best.report is not None
+    report = best.report
+    findings = with_spread(report.findings, runs, report.metrics, kept)
+    return replace(best, report=replace(report, findings=findings))
 
 
 def run(job: Job, place: Path | None, resume: bool, listeners: Sequence[Listener], narrator: Narrator) -> State:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 from headwise.errors import InputError
@@ -32,6 +34,15 @@ class Job:
     judged: Examples
     recipe: Recipe
     notes: tuple[str, ...]
+    start: Callable[..., Checkpoint]  # reads the model it starts from once more: start(seed=…)
+
+    def again(self, seed: int) -> Job:
+        """The same job from its beginning with another seed of order, dropout and head; the splits stay."""
+        return replace(self, checkpoint=self.start(seed=seed), recipe=replace(self.recipe, seed=seed))
+
+    def noting(self, note: str) -> Job:
+        """The same job with something more to be said."""
+        return replace(self, notes=(*self.notes, note))
 
     @property
     def metric(self) -> str:
@@ -68,7 +79,8 @@ def prepared(
     if recipe.max_windows is not None and not isinstance(task, Windowed):
         raise InputError(f"--max-windows is for tasks of one answer per text, {task.name} is none; leave it out")
     redraw = not task.keeps_head(known.get(purpose))
-    checkpoint = read_model(directory, len(task.labels), purpose, redraw=redraw, dropout=recipe.dropout, seed=seed)
+    start = partial(read_model, directory, len(task.labels), purpose, redraw=redraw, dropout=recipe.dropout)
+    checkpoint = start(seed=seed)
     task = task.settled(recipe.class_weights, recipe.label_smoothing, data.train.truth)
     most = min(recipe.max_length or checkpoint.max_length, checkpoint.max_length)
     tokenizer = TextTokenizer.read(directory, most, checkpoint.vocab_size, recipe.max_windows or 1)
@@ -89,6 +101,7 @@ def prepared(
         examples[data.judged.name],
         recipe,
         (*data.notes, *notes),
+        start,
     )
 
 

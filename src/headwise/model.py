@@ -143,7 +143,8 @@ class Model:
         outputs, _ = predicted(self.checkpoint.model, self.task, examples, done)
         answers = self.task.decide(examples, outputs)
         seconds = time.perf_counter() - began
-        verdict = Verdict("the model", self.task.scored(part.truth, answers), seconds)
+        scores, spans = self.task.scored(part.truth, answers), self.task.intervals(part.truth, answers)
+        verdict = Verdict("the model", scores, seconds, spans)
         return reported(
             self.task,
             part,

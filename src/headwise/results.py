@@ -15,13 +15,11 @@ import torch
 
 from headwise.errors import InputError
 from headwise.job import Job
-from headwise.judging.report import Report, Verdict, as_html
+from headwise.judging.report import Verdict, as_html
 from headwise.model import Judged, Model, reported
 from headwise.progress import Narrator
 from headwise.reading.batches import Examples, Rows
-from headwise.reading.long_texts import in_transformers
 from headwise.tasks.task import Array
-from headwise.tasks.windowed import Windowed
 from headwise.training.loop import State, features, predicted
 from headwise.training.saving import whole
 
@@ -40,8 +38,9 @@ def judged_before(job: Job, narrator: Narrator) -> tuple[Judged, ...]:
         with narrator.wait(name):
             began = time.perf_counter()
             predicted = answer()
-            scores = task.scored(part.truth, predicted)
-            found.append((Verdict(name, scores, time.perf_counter() - began), predicted))
+            seconds = time.perf_counter() - began
+            scores, spans = task.scored(part.truth, predicted), task.intervals(part.truth, predicted)
+            found.append((Verdict(name, scores, seconds, spans), predicted))
     return tuple(found)
 
 
@@ -82,7 +81,8 @@ def finish(job: Job, state: State, before: tuple[Judged, ...], narrator: Narrato
         outputs = held_out if job.judged is job.valid else predicted(state.model, task, job.judged)[0]
     task = task.tuned(job.valid, held_out)
     answers = task.decide(job.judged, outputs)
-    after = Verdict(f"{job.name} after fine-tuning", task.scored(part.truth, answers), state.seconds)
+    scores, spans = task.scored(part.truth, answers), task.intervals(part.truth, answers)
+    after = Verdict(f"{job.name} after fine-tuning", scores, state.seconds, spans)
     steps = [{"step": step + 1, "loss": loss} for step, loss in enumerate(state.losses)]
     evaluations = [
         {"step": one["step"], "valid_loss": one["loss"]} | {f"valid_{k}": v for k, v in one["scores"].items()}
@@ -131,7 +131,7 @@ def facts(job: Job, state: State) -> list[tuple[str, str]]:
     ]
 
 
-def write_run(place: Path, model: Model) -> None:
+def write_run(place: Path, model: Model, card: str) -> None:
     """Model, metrics, report and model card, whole or not at all."""
     report = model.report
     assert report is not None
@@ -139,32 +139,4 @@ def write_run(place: Path, model: Model) -> None:
         model.write(new)
         (new / "metrics.json").write_text(json.dumps(report.as_dict(), indent=2, ensure_ascii=False), encoding="utf-8")
         (new / "report.html").write_text(as_html(report), encoding="utf-8")
-        (new / "README.md").write_text(model_card(model, report), encoding="utf-8")
-
-
-def model_card(model: Model, report: Report) -> str:
-    """README.md of the model directory, as the Hugging Face hub lays it out."""
-    lines = [["", *report.metrics.values()], ["---"] * (1 + len(report.metrics))]
-    lines += [[one.name, *(f"{one.scores.named(name):.4f}" for name in report.metrics)] for one in report.verdicts]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    purpose = model.task.purpose
-    windowed = isinstance(model.task, Windowed) and model.tokenizer.max_windows > 1
-    windows = in_transformers(model.tokenizer) if windowed else ""
-    told = "\n".join(f"- {name}: {value}" for name, value in report.facts)
-    return f"""---
-library_name: transformers
-pipeline_tag: {model.task.name}
-base_model: {model.card["base_model"]}
-tags: [headwise]
----
-
-# {report.title}
-
-On {report.verdicts[-1].scores.rows:,} {report.split} rows:
-
-{table}
-
-{told}
-
-`headwise predict . "a text"` asks it; transformers opens it with Auto{"" if purpose == "Model" else "Model"}{purpose}.
-{windows}"""
+        (new / "README.md").write_text(card, encoding="utf-8")

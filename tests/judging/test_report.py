@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from headwise.judging import classification
+from headwise.judging.calibration import Calibrated, calibration
+from headwise.judging.intervals import intervals
 from headwise.judging.metrics import score
 from headwise.judging.plots import axes, svg
 from headwise.judging.report import Report, Verdict, as_html, as_text, cautions, headline
@@ -23,18 +25,26 @@ pytestmark = pytest.mark.filterwarnings("error")
 def told(labels, truth, probabilities, answers, texts=None, **more) -> Report:
     """The report of a classification, the last of the answers that of the model."""
     texts = texts or [f"text {row}" for row in range(len(truth))]
-    judged = [(Verdict(name, score(truth, answer, labels), 75.0), answer) for name, answer in answers.items()]
-    last, predicted = judged[-1]
+    verdicts = tuple(
+        Verdict(name, score(truth, answer, labels), 75.0, intervals(truth, answer, len(labels)))
+        for name, answer in answers.items()
+    )
+    predicted = list(answers.values())[-1]
+    calibrated = Calibrated(1.5, *[calibration(probabilities, truth)] * 2)
     parts = {
         "title": "text-classification: 评论.csv",
         "facts": (("model", "minilm"), ("rows", f"{len(truth)}")),
         "notes": ("2 rows without a label were left out",),
         "metrics": classification.metrics(truth.ndim == 2, "accuracy"),
         "metric": "accuracy",
-        "verdicts": tuple(verdict for verdict, _ in judged),
+        "verdicts": verdicts,
         "history": (),
-        "findings": classification.findings(labels, truth, probabilities, predicted, texts, last.scores),
-        "breakdown": tuple((one.name, classification.as_text(labels, truth, answer)) for one, answer in judged[-2:]),
+        "findings": classification.findings(
+            labels, truth, probabilities, predicted, texts, verdicts[-1].scores, calibrated
+        ),
+        "breakdown": tuple(
+            (name, classification.as_text(labels, truth, answer)) for name, answer in list(answers.items())[-2:]
+        ),
     }
     return Report(**(parts | more))
 
@@ -84,10 +94,11 @@ class Page(HTMLParser):
 
 def test_headline():
     report = made_up()
-    assert headline(report) == "accuracy 0.900 on 60 test rows; MiniLM before fine-tuning 0.800; majority class 0.333"
-    assert headline(replace(report, metric="macro_f1", split="validation")).startswith(
-        "macro F1 0.900 on 60 validation"
+    assert headline(report) == (
+        f"accuracy 0.900 ({report.verdicts[-1].intervals['accuracy']}) on 60 test rows; "
+        "MiniLM before fine-tuning 0.800; majority class 0.333"
     )
+    assert headline(replace(report, metric="macro_f1", split="validation")).startswith("macro F1 0.900 (0.8")
 
 
 def test_a_baseline_that_was_not_beaten_is_named():
@@ -153,7 +164,7 @@ def test_page_needs_nothing_from_outside(classes, sets):
     assert "url(" not in style
     assert "@import" not in style
     assert page.tags.count("table") >= 4
-    assert page.tags.count("svg") == (3 if classes == 77 and not sets else 2)  # two curves, and the heat map
+    assert page.tags.count("svg") == (4 if classes == 77 and not sets else 3)  # curves, calibration, heat map
 
 
 @pytest.mark.parametrize("sets", [False, True])
@@ -213,8 +224,8 @@ def test_a_bare_report_and_a_perfect_model():
     report = told(("a", "b", "c"), truth, np.eye(3)[truth], {"after fine-tuning": truth}, facts=(), notes=())
     html = as_html(report)
     assert "None: every row is right." in html
-    assert "<svg" not in html
-    assert headline(report) == "accuracy 1.000 on 60 test rows"
+    assert html.count("<svg") == 1  # calibration
+    assert headline(report) == "accuracy 1.000 (0.940–1.000) on 60 test rows"
     assert "after fine-tuning" in as_text(report)
 
 
@@ -258,7 +269,10 @@ def test_a_report_of_another_task():
     assert text[5].startswith("               -0.250  ")
     assert text[-3:] == ["laid  out", "already", ""]
     assert report.as_dict()["spread"] == [1, 2]
-    assert report.as_dict()["verdicts"][1] == {"name": "after fine-tuning", "seconds": 75.0, "pearson": 0.5, "rows": 7}
+    assert report.as_dict()["verdicts"][1] == {
+        **{"name": "after fine-tuning", "seconds": 75.0, "pearson": 0.5, "rows": 7},
+        "intervals": {},
+    }
     html = as_html(report)
     assert re.findall(r"<h2>(.*)</h2>", html) == [
         *("Comparison", "Learning curves", "Furthest off", "Spread", "Nothing here")

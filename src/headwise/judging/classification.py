@@ -4,6 +4,7 @@ Truth and predictions are integers, [rows] for a single label or [rows, classes]
 """
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import numpy as np
 from markupsafe import Markup
@@ -12,6 +13,8 @@ from matplotlib.figure import Figure
 
 from headwise.errors import printable
 from headwise.judging.baselines import Text, joined
+from headwise.judging.calibration import Calibrated
+from headwise.judging.intervals import class_intervals
 from headwise.judging.metrics import METRICS, Scores, classification_report, confusion, counts, score
 from headwise.judging.plots import BLUE, GREY, svg
 from headwise.judging.sections import Cell, Column, Findings, Matrix, Plot, Section, Table, beginning
@@ -30,16 +33,28 @@ def findings(
     predicted: np.ndarray,
     texts: Sequence[Text],  # [rows]
     scores: Scores,
+    calibrated: Calibrated,
 ) -> Findings:
-    """Confusions, where a row has one label; class by class; the worst mistakes. The matrix for up to 200 labels."""
+    """Confusions, where a row has one label; class by class; calibration; the worst mistakes.
+
+    The matrix for up to 200 labels.
+    """
     cells = confusion(truth, predicted, len(labels))
     shown = () if truth.ndim == 2 else _confusions(labels, cells)
     mistakes = _mistakes(labels, truth, probabilities, predicted, texts)
     several = "A row can have several labels; accuracy is the share of rows with exactly the right set."
     return Findings(
         "" if truth.ndim == 1 else several,
-        (*shown, _class_by_class(truth, predicted, scores), mistakes),
-        {"labels": list(labels)} | ({"confusion_matrix": cells.tolist()} if len(labels) <= 200 else {}),
+        (*shown, _class_by_class(truth, predicted, scores), calibrated.section(), mistakes),
+        {
+            "labels": list(labels),
+            "class_intervals": dict(
+                zip(labels, map(asdict, class_intervals(truth, predicted, len(labels))), strict=True)
+            ),
+            "calibration": calibrated.as_dict(),
+            **({"confusion_matrix": cells.tolist()} if len(labels) <= 200 else {}),
+        },
+        (f"calibration: {calibrated}",),
     )
 
 
@@ -108,14 +123,17 @@ def _pairs(labels: Sequence[str], cells: np.ndarray) -> Table:
 def _class_by_class(truth: np.ndarray, predicted: np.ndarray, scores: Scores) -> Table:
     """All classes with their scores, and the rows in which each was found, missed and wrongly given."""
     plain = ("precision", "recall", "rows", "found", "missed", "wrongly given")
-    head = (Column("class", "label"), Column("F1", "bar"), *map(Column, plain))
+    head = (Column("class", "label"), Column("F1", "bar"), Column("95 %"), *map(Column, plain))
     right, given, support = counts(truth, predicted, len(scores.per_class))
     found = zip(right.tolist(), (support - right).tolist(), (given - right).tolist(), strict=True)
     rows = [
-        (label, one.f1, one.precision, one.recall, one.support, *three)
-        for (label, one), three in zip(scores.per_class.items(), found, strict=True)
+        (label, one.f1, str(span.f1), one.precision, one.recall, one.support, *three)
+        for (label, one), span, three in zip(
+            scores.per_class.items(), class_intervals(truth, predicted, len(scores.per_class)), found, strict=True
+        )
     ]
-    return Table("Class by class", "The lowest F1 first.", head, tuple(sorted(rows, key=lambda row: row[1])))
+    hint = "The lowest F1 first, with its 95 % interval."
+    return Table("Class by class", hint, head, tuple(sorted(rows, key=lambda row: row[1])))
 
 
 def _mistakes(

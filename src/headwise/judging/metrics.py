@@ -73,17 +73,36 @@ def score(truth: np.ndarray, predicted: np.ndarray, labels: Sequence[str]) -> Sc
     if not len(truth):
         raise InputError("there are no rows to score")
     right, given, support = counts(truth, predicted, len(labels))
-    precision, recall, f1 = _ratio(right, given), _ratio(right, support), _ratio(2 * right, given + support)
-    same = truth == predicted
+    precision, recall, f1 = _ratio(right, given), _ratio(right, support), f1_scores(right, given, support)
     columns = zip(precision.tolist(), recall.tolist(), f1.tolist(), support.tolist(), strict=True)
+    means = averages(same(truth, predicted).mean(), right, given, support)
     return Scores(
-        accuracy=float(same.mean() if same.ndim == 1 else same.all(axis=1).mean()),
-        macro_f1=float(f1.mean()),
-        weighted_f1=float(_ratio((f1 * support).sum(), support.sum())),
-        micro_f1=float(_ratio(2 * right.sum(), given.sum() + support.sum())),
+        **{name: float(value) for name, value in means.items()},
         per_class={label: ClassScores(*values) for label, values in zip(labels, columns, strict=True)},
         rows=len(truth),
     )
+
+
+def same(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Whether each row's answer is right: the class, or exactly the set of them [rows]."""
+    equal = truth == predicted
+    return np.asarray(equal if equal.ndim == 1 else equal.all(axis=1))
+
+
+def f1_scores(right: np.ndarray, given: np.ndarray, support: np.ndarray) -> np.ndarray:
+    """The F1 of every class, from its counts [… classes]."""
+    return _ratio(2 * right, given + support)
+
+
+def averages(accuracy: np.ndarray, right: np.ndarray, given: np.ndarray, support: np.ndarray) -> dict[str, np.ndarray]:
+    """Every one of METRICS […], from the share of right rows […] and the counts of the classes [… classes]."""
+    f1 = f1_scores(right, given, support)
+    return {
+        "accuracy": accuracy,
+        "macro_f1": f1.mean(axis=-1),
+        "weighted_f1": _ratio((f1 * support).sum(axis=-1), support.sum(axis=-1)),
+        "micro_f1": _ratio(2 * right.sum(axis=-1), (given + support).sum(axis=-1)),
+    }
 
 
 def counts(truth: np.ndarray, predicted: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

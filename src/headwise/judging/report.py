@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jinja2
@@ -11,6 +11,7 @@ import numpy as np
 from markupsafe import Markup
 
 from headwise.errors import printable
+from headwise.judging.intervals import Interval
 from headwise.judging.metrics import Scored
 from headwise.judging.plots import BLUE, GREY, ORANGE, axes, svg
 from headwise.judging.sections import Findings
@@ -23,6 +24,7 @@ class Verdict:
     name: str
     scores: Scored
     seconds: float  # to train and predict
+    intervals: Mapping[str, Interval] = field(default_factory=dict)  # of those metrics that have one
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,20 +50,29 @@ class Report:
             "metric": self.metric,
             "facts": dict(self.facts),
             "notes": list(self.notes),
-            "verdicts": [
-                {"name": verdict.name, "seconds": verdict.seconds, **verdict.scores.as_dict()}
-                for verdict in self.verdicts
-            ],
+            "verdicts": [_numbers(verdict) for verdict in self.verdicts],
             # JSON knows no NaN, and a loss can be one
             "history": [{k: v if math.isfinite(v) else None for k, v in line.items()} for line in self.history],
             **self.findings.numbers,
         }
 
 
+def _numbers(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as plain JSON."""
+    intervals = {name: [one.low, one.high] for name, one in verdict.intervals.items()}
+    return {
+        "name": verdict.name,
+        "seconds": verdict.seconds,
+        **verdict.scores.as_dict(),
+        "intervals": intervals,
+    }
+
+
 def as_text(report: Report) -> str:
     """The report for the terminal: headline, comparison, and what is to be said in more detail."""
     parts = [printable(report.title), headline(report), *cautions(report), _comparison(report)]
     parts += [f"{printable(name)}\n\n{text}" for name, text in report.breakdown]
+    parts += [printable(said) for said in report.findings.said]
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
 
 
@@ -87,9 +98,11 @@ def as_html(report: Report) -> str:
 
 
 def headline(report: Report) -> str:
-    """'accuracy 0.930 on 1,200 test rows; before fine-tuning 0.860; majority class 0.510'"""
+    """'accuracy 0.930 (0.915–0.944) on 1,200 test rows; before fine-tuning 0.860; majority class 0.510'"""
     last, *earlier = reversed(report.verdicts)
     scores = f"{report.metrics[report.metric]} {last.scores.named(report.metric):.3f}"
+    if report.metric in last.intervals:
+        scores += f" ({last.intervals[report.metric]})"
     compared = [f"{_short(verdict)} {verdict.scores.named(report.metric):.3f}" for verdict in earlier]
     return "; ".join([f"{scores} on {last.scores.rows:,} {report.split} rows", *compared])
 
@@ -138,7 +151,7 @@ def _columns(report: Report) -> list[str]:
 
 
 def _comparison(report: Report) -> str:
-    """A line of numbers for every verdict, its name last, where its length does no harm."""
+    """A line of numbers for every verdict, its name last, where its length does no harm; below it their intervals."""
     metrics = _columns(report)
     heads = [f"{report.metrics[name]:>11}" for name in metrics]
     lines = ["  ".join([*heads, f"{'time':>12}"])]
@@ -146,6 +159,10 @@ def _comparison(report: Report) -> str:
         scores = [verdict.scores.named(name) for name in metrics]
         numbers = [f"{score:{len(head)}.3f}" for head, score in zip(heads, scores, strict=True)]
         lines.append("  ".join([*numbers, f"{_duration(verdict.seconds):>12}", printable(verdict.name)]))
+        if verdict.intervals:
+            pairs = zip(heads, metrics, strict=True)
+            spans = [f"{verdict.intervals.get(name, '')!s:>{len(head)}}" for head, name in pairs]
+            lines.append("  ".join([*spans, f"{'95 %':>12}"]))
     return "\n".join(lines)
 
 

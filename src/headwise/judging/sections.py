@@ -72,6 +72,7 @@ class Findings:
     hint: str = ""  # how the scores are to be read, where that is not plain
     sections: tuple[Section, ...] = ()
     numbers: Mapping[str, Any] = field(default_factory=dict)  # for metrics.json, plain JSON
+    said: tuple[str, ...] = ()  # for the terminal, a paragraph each
 
 
 def beginning(text: str) -> str:

@@ -20,8 +20,10 @@ from headwise.errors import InputError, excerpt
 from headwise.reading.tables import kind_of
 
 
-def write(path: str | os.PathLike[str], columns: Mapping[str, Sequence[str | float | Sequence[str]]]) -> None:
+def write(path: str | os.PathLike[str], columns: Mapping[str, Sequence[str | float | Sequence[str] | None]]) -> None:
     """Writes columns of equal length to a file; its extension says how. The file appears whole or not at all.
+
+    What is missing, None, is an empty field of a .csv or .tsv, and null elsewhere.
 
     Raises InputError where the file cannot be written, or cannot hold a value: a .tsv no tab or line break, a .csv and
     a .tsv no list. ValueError where a number is not finite (.jsonl) or the columns differ in length.
@@ -118,6 +120,8 @@ def _tsv_field(place: str, value: Any) -> str:
 
 
 def _flat(place: str, value: Any) -> str:
+    if value is None:
+        return ""
     if not isinstance(value, (str, int, float, np.generic)):
         raise InputError(f"{place}: a list, which a .csv or .tsv cannot hold; write .jsonl or .parquet")
     return str(value)

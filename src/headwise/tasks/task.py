@@ -15,6 +15,7 @@ from headwise.core.transformer import HeadedEncoder
 from headwise.errors import InputError
 from headwise.families.checkpoint import purpose_of
 from headwise.families.family import Purpose
+from headwise.judging.intervals import Interval, redrawn
 from headwise.judging.metrics import Scored
 from headwise.judging.sections import Findings
 from headwise.reading.batches import Batch, Examples, Rows
@@ -23,6 +24,7 @@ from headwise.reading.records import Records
 from headwise.reading.text import Text, Texts, TextTokenizer
 
 Array = npt.NDArray[Any]
+FEW_DRAWS = 200  # of the bootstrap, where each means to score anew
 
 
 class Task(ABC):
@@ -151,6 +153,19 @@ class Task(ABC):
     @abstractmethod
     def scored(self, truth: Array, answers: Array) -> Scored:
         """How good answers are, whoever gave them."""
+
+    def collapsed(self, truth: Array, answers: Array) -> bool:
+        """Whether answers are all the same one though the truth is not, as those of a run that came to nothing."""
+        return False
+
+    def intervals(self, truth: Array, answers: Array) -> Mapping[str, Interval]:
+        """How far each metric may lie from that on more rows like these."""
+
+        def scores(rows: Array) -> dict[str, float]:
+            found = self.scored(truth[rows], answers[rows])
+            return {name: found.named(name) for name in self.metrics}
+
+        return redrawn(scores, len(truth), FEW_DRAWS)
 
     @abstractmethod
     def told(self, examples: Examples, outputs: Tensor) -> list[dict[str, Any]]:

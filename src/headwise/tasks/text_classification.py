@@ -17,6 +17,9 @@ from headwise.core.transformer import HeadedEncoder
 from headwise.errors import InputError, excerpt, listing
 from headwise.families.family import Purpose
 from headwise.judging import baselines, classification, thresholds
+from headwise.judging.calibration import Calibrated, calibration, temperature
+from headwise.judging.fitted import Fitted, outcomes, with_outcomes
+from headwise.judging.intervals import Interval, intervals
 from headwise.judging.metrics import METRICS, Scores, score
 from headwise.judging.sections import Findings
 from headwise.reading.batches import Batch, Examples
@@ -25,6 +28,8 @@ from headwise.reading.records import Records
 from headwise.reading.text import Text
 from headwise.tasks.task import Array
 from headwise.tasks.windowed import Windowed
+
+HARDLY_ANY_OTHER = 0.9  # a share of one class above which always answering it may be the best there is
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class TextClassification(Windowed):
     thresholds: tuple[float, ...] | None = None  # of several labels, one each, given from this probability on
     class_weights: tuple[float, ...] | None = None  # one per label
     label_smoothing: float = 0.0
+    fitted: Fitted = Fitted()
 
     @classmethod
     def fits(cls, records: Records, columns: Columns) -> bool:
@@ -121,31 +127,6 @@ class TextClassification(Windowed):
         """Without what only the loss needs."""
         return replace(self, class_weights=None, label_smoothing=0.0)
 
-    def tuned(self, valid: Examples, outputs: Tensor) -> TextClassification:
-        """With the thresholds of several labels."""
-        if not self.multi_label:
-            return self
-        found = thresholds.fitted(valid.truth, self.probabilities(outputs))
-        return replace(self, thresholds=tuple(found.tolist()))
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The thresholds."""
-        return {} if self.thresholds is None else {"thresholds": list(self.thresholds)}
-
-    def restored(self, settings: Mapping[str, Any]) -> TextClassification:
-        """With the thresholds that were saved. Raises InputError where they are not one for each label."""
-        found = settings.get("thresholds")
-        if found is None:
-            return self
-        if not (
-            isinstance(found, list)
-            and len(found) == len(self.labels)
-            and all(type(one) in (float, int) and 0 <= one <= 1 for one in found)
-        ):
-            raise InputError(f"thresholds: expected one from 0 to 1 for each of {len(self.labels)} labels")
-        return replace(self, thresholds=tuple(map(float, found)))
-
     def losses(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Each row's loss, times its weight. outputs [b c] -> [b]"""
         targets, smoothing = batch.targets, self.label_smoothing
@@ -164,7 +145,8 @@ class TextClassification(Windowed):
 
     def probabilities(self, outputs: Tensor) -> Array:
         """[b c] -> [b c]: over the labels where a text has one, each by itself where it may have several."""
-        return (outputs.sigmoid() if self.multi_label else outputs.softmax(-1)).numpy()
+        logits = outputs / self.fitted.temperature
+        return (logits.sigmoid() if self.multi_label else logits.softmax(-1)).numpy()
 
     def decide(self, examples: Examples, outputs: Tensor) -> Array:
         """The likeliest label, or all that reach their thresholds."""
@@ -178,12 +160,22 @@ class TextClassification(Windowed):
         return probabilities.argmax(1)
 
     def told(self, examples: Examples, outputs: Tensor) -> list[dict[str, Any]]:
-        """For people and programs: {"label", "score"}, or {"labels", "scores"} where there may be several."""
+        """For people and programs: {"label", "score"}, or {"labels", "scores"} where there may be several.
+
+        Where it was decided when to answer, "abstains" says why there is none: the label is None then.
+        """
         probabilities = self.probabilities(outputs)
         if not self.multi_label:
             best = probabilities.argmax(1)
-            return [
+            found: list[dict[str, Any]] = [
                 {"label": self.labels[i], "score": float(row[i])} for i, row in zip(best, probabilities, strict=True)
+            ]
+            if self.fitted.always_answers:
+                return found
+            reasons = self.fitted.abstains(outputs.numpy(), probabilities.max(1))
+            return [
+                one | ({"label": None} if reason else {}) | {"abstains": reason or None}
+                for one, reason in zip(found, reasons.tolist(), strict=True)
             ]
         chosen = [np.flatnonzero(row) for row in self.chosen(probabilities)]
         return [
@@ -194,6 +186,56 @@ class TextClassification(Windowed):
     def scored(self, truth: Array, answers: Array) -> Scores:
         """Accuracy, F1 and the rest."""
         return score(truth.astype(np.int64), answers.astype(np.int64), self.labels)
+
+    def collapsed(self, truth: Array, answers: Array) -> bool:
+        """Stuck at the majority class; not where there is hardly any other."""
+        commonest = np.unique(truth, axis=0, return_counts=True)[1].max() / len(truth)
+        return bool((answers == answers[0]).all() and commonest < HARDLY_ANY_OTHER)
+
+    def intervals(self, truth: Array, answers: Array) -> Mapping[str, Interval]:
+        """By drawing kinds of rows."""
+        return intervals(truth.astype(np.int64), answers.astype(np.int64), len(self.labels))
+
+    def tuned(self, valid: Examples, outputs: Tensor) -> TextClassification:
+        """With a temperature and, of several labels, their thresholds."""
+        found = temperature(outputs.numpy(), valid.truth.astype(np.int64))
+        calibrated = replace(self, fitted=replace(self.fitted, temperature=found))
+        if not self.multi_label:
+            return calibrated
+        least = thresholds.fitted(valid.truth, calibrated.probabilities(outputs))
+        return replace(calibrated, thresholds=tuple(least.tolist()))
+
+    def decided(
+        self, truth: Array, outputs: Tensor, most_error: float | None, false_alarms: float | None
+    ) -> TextClassification:
+        """With a rule for when to answer, and with a scope, where these are asked for; from held-out rows in scope.
+
+        Raises InputError where nothing can be promised, and where a text may have several labels.
+        """
+        if self.multi_label:
+            raise InputError("when to answer is decided where a text has one label, and this model gives several")
+        probabilities = self.probabilities(outputs)
+        wrong = probabilities.argmax(1) != truth
+        fitted = self.fitted.decided(outputs.numpy(), probabilities.max(1), wrong, most_error, false_alarms)
+        return replace(self, fitted=fitted)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Temperature, rule and scope, and the thresholds of several labels."""
+        return self.fitted.as_dict() | ({} if self.thresholds is None else {"thresholds": list(self.thresholds)})
+
+    def restored(self, settings: Mapping[str, Any]) -> TextClassification:
+        """The reverse. Raises InputError where thresholds are not one for each label."""
+        task, found = replace(self, fitted=Fitted.of(settings)), settings.get("thresholds")
+        if found is None:
+            return task
+        if not (
+            isinstance(found, list)
+            and len(found) == len(self.labels)
+            and all(type(one) in (float, int) and 0 <= one <= 1 for one in found)
+        ):
+            raise InputError(f"thresholds: expected one from 0 to 1 for each of {len(self.labels)} labels")
+        return replace(task, thresholds=tuple(map(float, found)))
 
     def baselines(
         self, train: Sequence[Text], truth: Array, texts: Sequence[Text], seed: int
@@ -217,7 +259,14 @@ class TextClassification(Windowed):
         """Confusions, classes and mistakes."""
         probabilities, truth = self.probabilities(outputs), examples.truth.astype(np.int64)
         answers = self.chosen(probabilities).astype(np.int64)
-        return classification.findings(self.labels, truth, probabilities, answers, texts, self.scored(truth, answers))
+        plain = replace(self, fitted=Fitted()).probabilities(outputs)
+        calibrated = Calibrated(self.fitted.temperature, calibration(plain, truth), calibration(probabilities, truth))
+        scores = self.scored(truth, answers)
+        found = classification.findings(self.labels, truth, probabilities, answers, texts, scores, calibrated)
+        if self.fitted.always_answers:
+            return found
+        reasons = self.fitted.abstains(outputs.numpy(), probabilities.max(1))
+        return with_outcomes(found, outcomes(reasons, answers != truth), self.fitted)
 
     def breakdown(self, truth: Array, answers: Array) -> str:
         """scikit-learn's classification report."""

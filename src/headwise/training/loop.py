@@ -42,6 +42,7 @@ class Evaluation:
     scores: dict[str, float]
     best: bool  # better than ever before in this run
     stop: bool  # the last one: out of steps, or out of patience
+    collapsed: bool = False  # every row got the same answer, while the truth has several
 
 
 class NotFinite(ArithmeticError):
@@ -71,6 +72,11 @@ class State:
         """Whether the last evaluation ended the run."""
         return bool(self.history and self.history[-1]["stop"])
 
+    @property
+    def collapsed(self) -> bool:
+        """Whether even the best weights give every validation row the same answer."""
+        return any(entry.get("collapsed", False) for entry in self.history if entry["step"] == self.best_step)
+
 
 def training(state: State, task: Task, train: Examples, valid: Examples, recipe: Recipe) -> Iterator[Step | Evaluation]:
     """Train from where the state is until the recipe ends, and leave the best weights in state.best.
@@ -98,7 +104,8 @@ def evaluation(state: State, task: Task, valid: Examples, recipe: Recipe, steps:
     outputs, loss = predicted(state.model, task, valid, precision=recipe.precision)
     if not np.isfinite(loss):
         raise NotFinite(state.step, last)
-    scores = task.scored(valid.truth, task.decide(valid, outputs))
+    answers = task.decide(valid, outputs)
+    scores = task.scored(valid.truth, answers)
     best = scores.named(metric) > state.best_score
     if best:
         state.best_step, state.best_score = state.step, scores.named(metric)
@@ -106,7 +113,7 @@ def evaluation(state: State, task: Task, valid: Examples, recipe: Recipe, steps:
     waited = sum(entry["step"] > state.best_step for entry in state.history) + (not best)
     stop = state.step == steps or 0 < recipe.patience <= waited
     seen = {name: scores.named(name) for name in dict.fromkeys((metric, *[*task.metrics][:2]))}
-    done = Evaluation(state.step, loss, seen, best, stop)
+    done = Evaluation(state.step, loss, seen, best, stop, task.collapsed(valid.truth, answers))
     state.history.append(asdict(done))
     state.seconds += time.perf_counter() - began
     return done

@@ -1,0 +1,119 @@
+"""Intervals: how far a metric may lie from what more rows like these would give.
+
+Of a metric, the percentile bootstrap (Efron 1979): rows are drawn again with replacement, as many as there are, and the
+metric taken each time. What classification counts depends only on how often each kind of row is drawn, so kinds are
+drawn and not rows. Of a class, whose rows may be few, Wilson's interval (1927) of a share.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import binomtest
+
+from headwise.judging.metrics import averages, counts, f1_scores, same
+
+DRAWS = 1000
+LEVEL = 0.95
+AT_ONCE = 10_000_000  # numbers drawn at a time, for memory's sake
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Where the truth lies with a probability of LEVEL."""
+
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.low:.3f}–{self.high:.3f}"
+
+
+@dataclass(frozen=True)
+class ClassIntervals:
+    """Those of one class's scores."""
+
+    precision: Interval
+    recall: Interval
+    f1: Interval
+
+
+def redrawn(
+    scores: Callable[[np.ndarray], dict[str, float]], rows: int, draws: int = DRAWS, seed: int = 0
+) -> dict[str, Interval]:
+    """Of any metrics at all: scores makes them, by name, of row numbers [rows]."""
+    generator = np.random.default_rng(seed)
+    found = [scores(generator.integers(rows, size=rows)) for _ in range(draws)]
+    return {name: middle(np.array([one[name] for one in found])) for name in found[0]}
+
+
+def intervals(truth: np.ndarray, predicted: np.ndarray, classes: int, seed: int = 0) -> dict[str, Interval]:
+    """Of each of METRICS; truth and predicted are [rows] or [rows, classes].
+
+    Where no row is wrong, or none is right, drawing again shows nothing: there each is that of the share of right rows.
+    """
+    right = same(truth, predicted)
+    (drawn,) = resampled(truth, predicted, classes=classes, seed=seed)
+    if right.all() or not right.any():
+        return dict.fromkeys(drawn.metrics, share(int(right.sum()), len(right)))
+    return {name: middle(values) for name, values in drawn.metrics.items()}
+
+
+def class_intervals(truth: np.ndarray, predicted: np.ndarray, classes: int) -> list[ClassIntervals]:
+    """Of each class's precision, recall and F1.
+
+    F1 is 2 J / (1 + J) of the share J of rows with the class found, among those that have it or got it: its interval
+    is that of J, so transformed.
+    """
+    found = []
+    for right, given, support in zip(*(each.tolist() for each in counts(truth, predicted, classes)), strict=True):
+        jaccard = share(right, given + support - right)
+        f1 = Interval(2 * jaccard.low / (1 + jaccard.low), 2 * jaccard.high / (1 + jaccard.high))
+        found.append(ClassIntervals(share(right, given), share(right, support), f1))
+    return found
+
+
+def share(count: int, rows: int) -> Interval:
+    """Wilson's, of count out of rows; without rows, all there could be."""
+    if not rows:
+        return Interval(0.0, 1.0)
+    found = binomtest(int(count), int(rows)).proportion_ci(LEVEL, "wilson")
+    return Interval(max(0.0, float(found.low)), min(1.0, float(found.high)))
+
+
+def middle(values: np.ndarray) -> Interval:
+    """The middle LEVEL of the values of all draws [draws]."""
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(float(low), float(high))
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """The scores of one set of answers in every draw."""
+
+    metrics: dict[str, np.ndarray]  # each of METRICS: [draws]
+    f1: np.ndarray  # [draws, classes]
+
+
+def resampled(
+    truth: np.ndarray, *answers: np.ndarray, classes: int, draws: int = DRAWS, seed: int = 0
+) -> tuple[Drawn, ...]:
+    """The scores of each of several answers to the same rows, all in the same draws of these."""
+    _, first, times = np.unique(np.column_stack([truth, *answers]), axis=0, return_index=True, return_counts=True)
+    generator, step = np.random.default_rng(seed), max(1, AT_ONCE // len(first))
+    sizes = [min(step, draws - start) for start in range(0, draws, step)]
+    parts = [generator.multinomial(len(truth), times / len(truth), size) for size in sizes]  # [draws, kinds] each
+    return tuple(_drawn(parts, len(truth), truth[first], answer[first], classes) for answer in answers)
+
+
+def _drawn(parts: list[np.ndarray], rows: int, truth: np.ndarray, answer: np.ndarray, classes: int) -> Drawn:
+    """The scores where each kind of row, [kinds] or [kinds, classes], was drawn so often."""
+    is_true, is_given = (_indicators(each, classes) for each in (truth, answer))
+    sums = [is_true * is_given, is_given, is_true, same(truth, answer)[:, None].astype(float)]
+    right, given, support, exact = (np.concatenate([part @ each for part in parts]) for each in sums)
+    return Drawn(averages(exact[:, 0] / rows, right, given, support), f1_scores(right, given, support))
+
+
+def _indicators(answers: np.ndarray, classes: int) -> np.ndarray:
+    """0 or 1 for every class [rows, classes]."""
+    return np.asarray(answers, float) if answers.ndim == 2 else np.eye(classes)[answers]

@@ -1,0 +1,74 @@
+"""How far to trust models on a table: which of two is better, and when one is sure enough to answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from headwise.errors import InputError, listing
+from headwise.judging.comparison import Comparison, compare
+from headwise.judging.fitted import Fitted
+from headwise.model import Model, load
+from headwise.reading.writing import whole_file
+from headwise.training.data import Asked, Source, fingerprint
+from headwise.training.saving import CARD
+
+Done = Callable[[int, int], None]
+
+
+def compared(
+    first: Model, second: Model, source: Source, asked: Asked, done: Done | None = None
+) -> tuple[Comparison, str, list[str]]:
+    """Two classifiers on the same rows, the metric that decides, and what is to be said about the rows.
+
+    Raises InputError where they do not have the same labels.
+    """
+    labels, others = first.classification.labels, second.classification.labels
+    if set(labels) != set(others) or first.classification.multi_label != second.classification.multi_label:
+        odd = sorted(set(labels) ^ set(others))
+        what = f"{listing(odd)} is a label of one only" if odd else "one gives one label a text, the other several"
+        raise InputError(f"the two models cannot be compared: {what}")
+    part, notes = first.read(source, asked)
+    mine = first.classification.chosen(first.probabilities(part.texts, done)).astype(np.int64)
+    theirs = second.classification.chosen(second.probabilities(second.read(source, asked)[0].texts, done)).astype(
+        np.int64
+    )
+    order = np.array([others.index(label) for label in labels])
+    theirs = theirs[:, order] if theirs.ndim == 2 else np.argsort(order)[theirs]
+    return compare(part.truth.astype(np.int64), mine, theirs, labels), first.task.metric, notes
+
+
+def decided(
+    run: Path,
+    source: Source,
+    asked: Asked,
+    most_error: float | None,
+    false_alarms: float | None,
+    done: Done | None = None,
+) -> tuple[Fitted, list[str]]:
+    """Write into the model directory run when the model answers from now on. What was settled before is replaced.
+
+    Returns that and what is to be said. Raises InputError for the rows of training, of which the model is too sure,
+    and where nothing can be promised; then nothing is written.
+    """
+    if most_error is None and false_alarms is None:
+        raise InputError("nothing to decide; give --most-error 0.02, --false-alarms 0.05, or both")
+    model = load(run)
+    task, (part, notes) = model.classification, model.read(source, asked)
+    seen = {digest: name for name, digest in (model.card.get("data") or {}).items()}
+    name = seen.get(fingerprint(part), "")
+    if name == "train":
+        raise InputError(f"{part.records.path}: the model was trained on these rows; give some it has not seen")
+    if name == "validation":
+        notes.append(
+            f"{part.records.path}: these rows chose the weights, so the promise is a little weaker than it says"
+        )
+    _, outputs = model.asked(part.texts, done)
+    task = task.decided(part.truth, outputs, most_error, false_alarms)
+    card = {**model.card, "settings": task.settings}
+    with whole_file(run / CARD) as file:
+        file.write(json.dumps(card, indent=2, ensure_ascii=False).encode())
+    return task.fitted, [*notes, f"{run / CARD}: written"]

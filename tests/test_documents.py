@@ -22,6 +22,7 @@ DOCUMENTS = [
     "docs/looking-inside.md",
     "docs/transformer.md",
     "CONTRIBUTING.md",
+    *(f"docs/tasks/{page.name}" for page in sorted((ROOT / "docs/tasks").glob("*.md"))),
 ]
 
 
@@ -46,6 +47,8 @@ def place(tmp_path, monkeypatch, table, films, directory_of):
     )
     for name in ("dev.tsv", "test.tsv"):
         table(tmp_path / name, [(f"{text} indeed", label) for text, label in films])
+    asked = [("how long", f"{text} , and far too long", "far too long") for text, _ in rows]
+    table(tmp_path / "questions.jsonl", asked, "question", "context", "answers")
     monkeypatch.setattr("headwise.job.locate", lambda name: directory_of("bert"))
     monkeypatch.chdir(tmp_path)
     return tmp_path

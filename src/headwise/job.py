@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+import numpy as np
+
 from headwise.errors import InputError
 from headwise.families.checkpoint import Checkpoint, labels_of, purpose_of, read_config, read_model, specs
 from headwise.families.hub import locate
@@ -36,6 +38,7 @@ class Job:
 
     def places(self, rows: Rows) -> str:
         """The file and lines of the first few of these training rows."""
+        rows = rows if self.train.origin is None else np.unique(self.train.origin[rows])
         records, (first, *others) = self.data.train.records, rows[:5].tolist()
         more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
         return ", ".join([records.where(first), *(str(records.line(row)) for row in others)]) + more
@@ -68,7 +71,7 @@ def prepared(
     tokenizer = TextTokenizer.read(directory, most, checkpoint.vocab_size)
     with narrator.wait("reading the texts"):
         examples = {part.name: task.examples(tokenizer, part.texts, part.truth) for part in data.parts}
-    cuts = [cut(name, one.tokens, most) for name, one in examples.items()]
+    cuts = [cut(name, one, most) for name, one in examples.items()]
     notes = [*checkpoint.notes, *cuts, *unknown(examples["train"].tokens, name)]
     settled = [f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in shown(recipe)]
     narrator.say(*notes, f"recipe: {', '.join(settled)}")
@@ -91,10 +94,16 @@ def shown(recipe: Recipe) -> list[tuple[str, Any]]:
     return [(name, getattr(recipe, name)) for name in names]
 
 
-def cut(name: str, tokens: Tokens, most: int) -> str:
+def cut(name: str, examples: Examples, most: int) -> str:
     """How long the texts of a split are, and what had to be cut."""
+    tokens = examples.tokens
     rows, lost = int((tokens.cut > 0).sum()), int(tokens.cut.sum())
-    size = f"{name}: {len(tokens):,} rows, {len(tokens.ids):,} tokens, {tokens.lengths.mean():.0f} a row"
+    if examples.origin is None:
+        size = f"{name}: {len(tokens):,} rows, {len(tokens.ids):,} tokens, {tokens.lengths.mean():.0f} a row"
+    else:
+        size = (
+            f"{name}: {len(np.unique(examples.origin)):,} rows in {len(tokens):,} windows, {len(tokens.ids):,} tokens"
+        )
     if not rows:
         return f"{size}, the longest {tokens.lengths.max()} of {most} possible, nothing cut"
     share = lost / (lost + len(tokens.ids))

@@ -37,6 +37,7 @@ class Examples:
     truth: what answers are judged by, as the table has it; the same as targets for most tasks.
     counts: sequences of each row [b], where a row is not just one.
     layout: whatever the task needs to know of where tokens stand in the texts.
+    origin: the row of the table each is from [b], where one such row makes several.
     """
 
     tokens: Tokens
@@ -44,6 +45,7 @@ class Examples:
     truth: Any = None
     counts: Rows | None = None
     layout: Any = None
+    origin: Rows | None = None
 
     def __len__(self) -> int:
         return len(self.tokens if self.counts is None else self.counts)

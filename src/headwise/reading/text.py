@@ -119,12 +119,16 @@ class TextTokenizer:
         """
         parts = [self.encode_chunk(texts[start : start + CHUNK]) for start in range(0, len(texts), CHUNK)]
         ids, types, lengths, cut = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        self.refuse_foreign(ids)
+        return Tokens(ids, types, lengths, cut, self.unknown_id)
+
+    def refuse_foreign(self, ids: npt.NDArray[np.int32]) -> None:
+        """Raise InputError for a token the model has no embedding for."""
         if self.vocab_size is not None and ids.max() >= self.vocab_size:
             raise InputError(
                 f"the tokenizer has a token of number {ids.max()}, the model {self.vocab_size} embeddings; "
                 "the two do not belong together, fetch the model again"
             )
-        return Tokens(ids, types, lengths, cut, self.unknown_id)
 
     def encode_chunk(self, texts: Sequence[Text]) -> tuple[Any, Any, Any, Any]:
         """Some texts -> ids [n], types [n], lengths [b], cut [b]"""

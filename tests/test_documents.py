@@ -67,6 +67,8 @@ def place(tmp_path, monkeypatch, table, films, directory_of):
     table(tmp_path / "several.tsv", [(text, f"{label}|film") for text, label in rows])
     masked_model(directory_of("bert"), tmp_path / "masked")
     table(tmp_path / "unseen.tsv", [(f"{text} indeed {i}", label) for i in range(3) for text, label in films])
+    asked = [("how long", f"{text} , and far too long", "far too long") for text, _ in rows]
+    table(tmp_path / "questions.jsonl", asked, "question", "context", "answers")
     monkeypatch.setattr("headwise.job.locate", lambda name: directory_of("bert"))
     monkeypatch.chdir(tmp_path)
     return tmp_path

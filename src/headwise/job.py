@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from headwise.errors import InputError
 from headwise.families.checkpoint import Checkpoint, labels_of, purpose_of, read_config, read_model, specs
 from headwise.families.hub import locate
@@ -51,6 +53,7 @@ class Job:
 
     def places(self, rows: Rows) -> str:
         """The file and lines of the first few of these training rows."""
+        rows = rows if self.train.origin is None else np.unique(self.train.origin[rows])
         records, (first, *others) = self.data.train.records, rows[:5].tolist()
         more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
         return ", ".join([records.where(first), *(str(records.line(row)) for row in others)]) + more

@@ -29,6 +29,8 @@ def model_card(model: Model, job: Job, seeds: int) -> str:
     table += [[escaped(one.name), *(figure(one, name) for name in metrics)] for one in report.verdicts]
     lines = "\n".join(f"| {' | '.join(line)} |" for line in table)
     purpose = model.task.purpose
+    windowed = isinstance(model.task, Windowed) and model.tokenizer.max_windows > 1
+    windows = in_transformers(model.tokenizer) if windowed else ""
     return f"""---
 library_name: transformers
 pipeline_tag: {model.task.name}
@@ -60,6 +62,7 @@ On {report.verdicts[-1].scores.rows:,} {report.split} rows, with 95 % bootstrap 
 ## Limits
 
 {listed(limits(model))}
+{windows}
 
 ## Again
 
@@ -72,9 +75,7 @@ def limits(model: Model) -> list[str]:
     said = [
         "The scores are about rows like those it was judged on; texts of another source, language or time may do worse."
     ]
-    if isinstance(model.task, Windowed) and model.tokenizer.max_windows > 1:
-        said.append(in_transformers(model.tokenizer))
-    elif isinstance(model.task, Windowed):
+    if isinstance(model.task, Windowed) and model.tokenizer.max_windows == 1:
         said.append("A text longer than the model reads is cut at its end, in training and in use.")
     if isinstance(model.task, TextClassification):
         said.append("It answers every text, also one no label fits, unless `headwise decide` has settled when not to.")

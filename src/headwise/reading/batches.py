@@ -39,6 +39,7 @@ class Examples:
     counts: sequences of each row [b], where a row is not just one.
     layout: whatever the task needs to know of where tokens stand in the texts.
     asked: true at the positions the head is asked about [n], where it is not all and the head has no pool.
+    origin: the row of the table each is from [b], where one such row makes several.
     """
 
     tokens: Tokens
@@ -47,6 +48,7 @@ class Examples:
     counts: Rows | None = None
     layout: Any = None
     asked: npt.NDArray[np.bool_] | None = None
+    origin: Rows | None = None
 
     def __len__(self) -> int:
         return len(self.tokens if self.counts is None else self.counts)

@@ -15,6 +15,8 @@ from headwise.reading.records import Records
 _PAIRS = (
     ("text_a", "text_b"), ("text1", "text2"), ("sentence1", "sentence2"), ("sentence_a", "sentence_b"),
     ("question1", "question2"), ("premise", "hypothesis"), ("query", "passage"), ("query", "document"),
+    ("question", "context"), ("question", "passage"), ("question", "paragraph"),
+    ("问题", "文章"), ("问题", "段落"), ("问题", "上下文"), ("问题", "篇章"),
     ("文本1", "文本2"), ("句子1", "句子2"), ("问题1", "问题2"), ("文本a", "文本b"), ("句子a", "句子b"),
 )  # fmt: skip
 _TEXTS = (
@@ -25,8 +27,8 @@ _TEXTS = (
 )  # fmt: skip
 _LABELS = (
     "label", "labels", "target", "class", "category", "intent", "sentiment", "topic", "stars", "rating", "score", "y",
-    "tags", "ner_tags", "ner", "tag",
-    "标签", "类别", "分类", "意图", "情感", "情感倾向", "类型", "主题", "星级", "评分",
+    "tags", "ner_tags", "ner", "tag", "answers", "answer",
+    "标签", "类别", "分类", "意图", "情感", "情感倾向", "类型", "主题", "星级", "评分", "答案", "回答",
 )  # fmt: skip
 
 

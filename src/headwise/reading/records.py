@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -56,23 +57,20 @@ class Records:
 
 
 def from_columns(columns: Mapping[str, Sequence[Any]]) -> Records:
-    """Records from data in memory: text stays as it is, a list becomes a list of text, a number its `str`.
+    """Records from data in memory: text stays as it is, a list becomes a list of text, a number its `str`, and what
+    is nested deeper JSON.
 
-    Raises InputError where a value is missing (None or NaN) or nested, or the columns differ in length.
+    Raises InputError where a value is missing (None or NaN), or the columns differ in length.
     """
     lengths = {len(values) for values in columns.values()}
     if len(lengths) > 1:
         raise InputError(f"<memory>: the columns have {min(lengths)} to {max(lengths)} rows; give each as many")
-    arrays = {}
-    for name, values in columns.items():
-        arrays[name] = text_array(values, name, lambda row: f"<memory>, row {row + 1}")
-        if arrays[name] is None:
-            raise InputError(f"<memory>: column {excerpt(name)} holds nested values; give text or lists of text")
-    return Records("<memory>", pa.table(arrays))
+    place = lambda row: f"<memory>, row {row + 1}"  # noqa: E731
+    return Records("<memory>", pa.table({name: text_array(values, name, place) for name, values in columns.items()}))
 
 
 def text_array(values: Sequence[Any], name: str, place: Callable[[int], str], like: Any = None) -> Any:
-    """A column's values as an Arrow array of text, or of lists of text; None where they are nested deeper.
+    """A column's values as an Arrow array of text, or of lists of text; what is nested deeper becomes JSON.
 
     place: the place of a value in words, for messages.
     like: the type of the column's earlier values, if any.
@@ -83,8 +81,6 @@ def text_array(values: Sequence[Any], name: str, place: Callable[[int], str], li
         texts = values  # the usual case, fast
     else:
         texts = [_as_text(value) for value in values]
-        if _NESTED in texts:
-            return None
         lists = like == _LISTS if like is not None else isinstance(texts[0], list)
         for row, text in enumerate(texts):
             if text is None or (isinstance(text, list) and None in text):
@@ -105,19 +101,27 @@ def text_array(values: Sequence[Any], name: str, place: Callable[[int], str], li
 
 
 _LISTS = pa.list_(pa.string())
-_NESTED = object()
 
 
 def _as_text(value: Any) -> Any:
-    """Text, a list of texts, None for a missing value, or _NESTED."""
+    """Text, a list of texts, or None for a missing value."""
     if value is None or (isinstance(value, (float, np.floating)) and value != value):
         return None
     if isinstance(value, (bool, np.bool_)):
         return "true" if value else "false"
-    if isinstance(value, (list, tuple)):
-        items = [_as_text(item) for item in value]
-        return items if all(item is None or isinstance(item, str) for item in items) else _NESTED
-    return _NESTED if isinstance(value, dict) else str(value)
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_as_json(item) if is_nested(item) else _as_text(item) for item in value]
+    return _as_json(value) if is_nested(value) else str(value)
+
+
+def is_nested(value: Any) -> bool:
+    """Whether a value of a column, or of a list in one, has to become JSON."""
+    return isinstance(value, (dict, list, tuple, np.ndarray))
+
+
+def _as_json(value: Any) -> str:
+    plain = lambda part: part.tolist() if isinstance(part, (np.ndarray, np.generic)) else str(part)  # noqa: E731
+    return json.dumps(value, ensure_ascii=False, default=plain)
 
 
 def _is_unicode(text: str | list[str]) -> bool:

@@ -21,7 +21,7 @@ import pyarrow.parquet
 
 from headwise.errors import InputError, excerpt, listing
 from headwise.reading.encodings import load, unreadable
-from headwise.reading.records import Records, text_array
+from headwise.reading.records import Records, is_nested, text_array
 
 _KINDS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet"}
 _BLOCK = 1 << 24  # bytes of a delimited file that Arrow parses at a time
@@ -34,8 +34,8 @@ def read(path: str | os.PathLike[str], *, delimiter: str | None = None, quote: b
     delimiter: of a .csv or .tsv; else a comma (or what the header holds instead: ; tab |), and a tab.
     quote: whether "…" may enclose a field (RFC 4180); else yes in .csv, no in .tsv.
 
-    A blank line is skipped, but in a file of one column it is an empty text. Columns of nested values are left out,
-    and the notes say so.
+    A blank line is skipped, but in a file of one column it is an empty text. Values nested deeper than lists of text
+    become JSON, and the notes say so.
 
     Raises InputError for whatever is wrong with the file, naming the line.
     """
@@ -233,15 +233,19 @@ def _read_json_lines(name: str, data: bytes, notes: tuple[str, ...]) -> Records:
         for line, item in zip(lines, objects, strict=True):
             if item.keys() != chunks.keys():
                 raise _wrong_keys(f"{name}, line {line}", item, list(chunks))
-        for column in [column for column in chunks if column not in nested]:
+        for column in chunks:
+            values = [item[column] for item in objects]
             like = chunks[column][0].type if chunks[column] else None
-            array = text_array([item[column] for item in objects], column, partial(_json_place, name, lines), like)
-            if array is None:
+            chunks[column].append(text_array(values, column, partial(_json_place, name, lines), like))
+            if column not in nested and any(map(_is_deep, values)):
                 nested.add(column)
-            else:
-                chunks[column].append(array)
-    columns = {column: pa.chunked_array(arrays) for column, arrays in chunks.items() if column not in nested}
-    return _finish(Records(name, pa.table(columns), notes, partial(_json_line, name)), nested)
+    columns = {column: pa.chunked_array(arrays) for column, arrays in chunks.items()}
+    return _finish(Records(name, pa.table(columns), notes, partial(_json_line, name)), nested, set())
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether a value is more than text or a list of text."""
+    return any(map(is_nested, value)) if isinstance(value, list) else is_nested(value)
 
 
 def _json_place(name: str, lines: Sequence[int], row: int) -> str:
@@ -315,14 +319,18 @@ def _read_parquet(name: str) -> Records:
     _refuse_names(name, table.column_names)
     if not table.num_rows:
         raise InputError(f"{name}: columns and no rows; add rows")
-    columns, nested = {}, set()
+    columns: dict[str, Any] = {}
+    nested, left_out = set(), set()
     for column, values in zip(table.column_names, table.columns, strict=True):
         array = _parquet_text(values)
-        if array is None:
+        if array is None and pa.types.is_nested(values.type):
+            array = text_array(values.to_pylist(), column, lambda row: f"{name}, row {row + 1}")
             nested.add(column)
+        if array is None:
+            left_out.add(column)
         else:
             columns[column] = array
-    return _finish(Records(name, pa.table(columns)), nested)
+    return _finish(Records(name, pa.table(columns)), nested, left_out)
 
 
 def _parquet_text(values: pa.ChunkedArray) -> pa.ChunkedArray | None:
@@ -337,14 +345,17 @@ def _parquet_text(values: pa.ChunkedArray) -> pa.ChunkedArray | None:
     return None
 
 
-def _finish(records: Records, nested: set[str]) -> Records:
-    """The records with a note on the columns left out.
+def _finish(records: Records, nested: set[str], left_out: set[str]) -> Records:
+    """The records with notes on the columns that hold JSON, and on those left out.
 
     Raises InputError where a value is null or holds a NUL character, or no column is left.
     """
+    notes = []
     if nested:
-        note = f"{records.path}: left out columns {listing(sorted(nested))}, neither text nor lists of text"
-        records = replace(records, notes=(*records.notes, note))
+        notes.append(f"{records.path}: columns {listing(sorted(nested))} hold nested values, read as JSON")
+    if left_out:
+        notes.append(f"{records.path}: left out columns {listing(sorted(left_out))}, neither text nor lists of text")
+    records = replace(records, notes=(*records.notes, *notes))
     if not records.columns:
         raise InputError(f"{records.path}: no column holds text or lists of text; expected some to")
     for column in records.columns:

@@ -9,13 +9,14 @@ from headwise.errors import InputError
 from headwise.reading.columns import Columns
 from headwise.reading.records import Records
 from headwise.tasks.fill_mask import FillMask
+from headwise.tasks.question_answering import QuestionAnswering
 from headwise.tasks.regression import Regression
 from headwise.tasks.task import Task
 from headwise.tasks.text_classification import TextClassification
 from headwise.tasks.token_classification import TokenClassification
 
 TASKS: dict[str, type[Task]] = {
-    task.name: task for task in (TokenClassification, Regression, TextClassification, FillMask)
+    task.name: task for task in (TokenClassification, QuestionAnswering, Regression, TextClassification, FillMask)
 }
 """By name, those that are guessed first before those that would fit, too."""
 

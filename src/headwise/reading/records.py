@@ -27,7 +27,7 @@ class Records:
     path: str
     table: pa.Table
     notes: tuple[str, ...] = ()
-    each_line: Callable[[], Iterator[int]] | None = field(default=None, repr=False)  # of the file's rows; None: no lines
+    each_line: Callable[[], Iterator[int]] | None = field(default=None, repr=False)  # of all its rows; None: no lines
     rows: npt.NDArray[np.int64] | None = field(default=None, repr=False)  # rows of the file, once some were selected
 
     def __len__(self) -> int:

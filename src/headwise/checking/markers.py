@@ -1,0 +1,62 @@
+"""Markers that leak the label: a word, beginning or end in nearly all rows of one class and nearly none of others."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+from sklearn.feature_extraction.text import CountVectorizer
+
+from headwise.checking.corpus import Corpus
+from headwise.checking.findings import Finding
+from headwise.errors import excerpt
+from headwise.judging.baselines import CHINESE, joined
+from headwise.reading.batches import Rows
+
+MARKER = "marker of a class"
+NEARLY_ALL, NEARLY_NONE = 0.9, 0.01  # of the rows of a class, and of the others
+FEWEST = 20  # rows of a class that can show a marker
+SEEN = 2_000  # characters of a text that are looked at, from its beginning and from its end
+TOKEN = re.compile(rf"{CHINESE.pattern}|\d+|[^\W\d_]+|[^\w\s]|_")
+
+
+def markers(corpus: Corpus, rows: Rows) -> list[Finding]:
+    """For each class the marker that most of its rows bear, if any."""
+    if len(corpus.names) < 2 or not len(rows):
+        return []
+    vectorizer = CountVectorizer(analyzer=marks, binary=True, min_df=min(FEWEST, len(rows)))
+    try:
+        borne = vectorizer.fit_transform([joined(corpus.texts[row]) for row in rows.tolist()])  # [rows marks]
+    except ValueError:  # no mark is borne by so many
+        return []
+    truth = corpus.truth[rows]
+    with_mark = np.asarray(borne.T @ truth.astype(np.int64))  # [marks c]
+    sizes, every = truth.sum(0), np.asarray(borne.sum(0)).reshape(-1, 1)
+    inside = with_mark / np.maximum(sizes, 1)
+    outside = (every - with_mark) / np.maximum(len(rows) - sizes, 1)
+    telling = (inside >= NEARLY_ALL) & (outside <= NEARLY_NONE) & (sizes >= FEWEST)
+    names = vectorizer.get_feature_names_out()
+    found = []
+    for number in np.flatnonzero(telling.any(0)):
+        least = np.where(telling[:, number], inside[:, number] - outside[:, number], -1)
+        best = max(np.flatnonzero(least >= least.max() - 1e-9), key=lambda at: len(names[at]))
+        bearing = np.flatnonzero(np.asarray(borne[:, [best]].todense()).ravel() & truth[:, number])
+        words = (
+            f"{names[best]} in {inside[best, number]:.1%} of the rows of {excerpt(corpus.names[number])}, "
+            f"in {outside[best, number]:.1%} of the others"
+        )
+        remedy = "if it will not be there when the model is used, take it out of the texts: it gives the label away"
+        found.append(Finding(MARKER, "warning", words, remedy, tuple(rows[bearing].tolist())))
+    return found
+
+
+def marks(text: str) -> set[str]:
+    """What could give a text away, in words: the words in it, how it begins and how it ends. Digits are all one."""
+    begins, ends = TOKEN.findall(text[:SEEN]), TOKEN.findall(text[-SEEN:])
+    shape = lambda tokens: " ".join(re.sub(r"\d+", "0", token)[:40] for token in tokens)  # noqa: E731
+    found = {f"word {excerpt(shape([token]))}" for token in begins}
+    for size in (1, 2, 3):
+        found.add(f"beginning {excerpt(shape(begins[:size]))}")
+        found.add(f"end {excerpt(shape(ends[-size:]))}")
+    return found

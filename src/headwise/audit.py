@@ -31,6 +31,11 @@ Wait = Callable[[str], AbstractContextManager[None]]
 FEATURE_LENGTH = 128  # tokens of a text that a model reads to say which labels look wrong
 
 
+def unsaid(_: str) -> AbstractContextManager[None]:
+    """Tells nobody."""
+    return nullcontext()
+
+
 def check(
     train: Source,
     valid: Source | None = None,
@@ -39,7 +44,7 @@ def check(
     model: str | None = None,
     fix: str | Path | None = None,
     seed: int = 42,
-    wait: Wait = nullcontext,
+    wait: Wait = unsaid,
     **asked: Any,
 ) -> Checked:
     """What is wrong with a table for text classification: findings with their rows, the gravest first.

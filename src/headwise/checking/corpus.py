@@ -65,8 +65,9 @@ class Corpus:
                 if name is not None and pa.types.is_list(part.records.table[name].type):
                     raise InputError(f"{part.records.path}: column {name} holds lists, expected text")
             if part.multi_label != parts[0].multi_label:
+                kind = "lists" if part.multi_label else "text"
                 raise InputError(
-                    f"{part.records.path}: column {part.columns.label} holds {'lists' if part.multi_label else 'text'}, "
+                    f"{part.records.path}: column {part.columns.label} holds {kind}, "
                     f"otherwise than {parts[0].records.path}; write both alike"
                 )
         texts = [text for part in parts for text in part.texts[:]]
@@ -88,7 +89,7 @@ class Corpus:
     @cached_property
     def starts(self) -> Rows:
         """Where each split begins. [parts]"""
-        sizes = [len(part.records) for part in self.parts]
+        sizes = np.array([len(part.records) for part in self.parts], np.int64)
         return np.cumsum(sizes) - sizes
 
     @cached_property

@@ -66,8 +66,11 @@ def leaks(corpus: Corpus, first: int, second: int, exact: Pairs, near: Pairs) ->
             )
         )
     if near:
-        words = f"{len(near):,} of the {counted(size, 'row')} of {here.name} ({len(near) / size:.1%}) nearly stand in {there}"
-        found.append(Finding(NEAR_LEAK, "error" if len(near) >= 0.01 * size else "warning", words, remedy, *columns(near)))
+        share = f"{len(near):,} of the {counted(size, 'row')} of {here.name} ({len(near) / size:.1%})"
+        words = f"{share} nearly stand in {there}"
+        found.append(
+            Finding(NEAR_LEAK, "error" if len(near) >= 0.01 * size else "warning", words, remedy, *columns(near))
+        )
     return found
 
 

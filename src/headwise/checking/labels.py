@@ -62,7 +62,9 @@ def classes(corpus: Corpus) -> list[Finding]:
     tiny = names[(counts[0] > 0) & (counts[0] < FEW)]
     if len(tiny):
         words = f"{len(tiny)} of {len(names)} have fewer than {FEW} rows of train: {listing(tiny)}"
-        found.append(Finding("tiny classes", "warning", words, "add rows, or join classes; nothing is learnt from so few"))
+        found.append(
+            Finding("tiny classes", "warning", words, "add rows, or join classes; nothing is learnt from so few")
+        )
     for part, count in zip(corpus.parts[1:], counts[1:], strict=True):
         unseen = (counts[0] == 0) & (count > 0)
         if unseen.any():

@@ -14,7 +14,7 @@ FEW = 0.01  # of the rows: cut these and it hardly matters
 
 
 def lengths(corpus: Corpus, rows: Rows, tokenizer: TextTokenizer, name: str) -> list[Finding]:
-    """What is lost of these rows at each length; tokenizer: of the model of this name, cutting at the longest of them."""
+    """What is lost of these rows at each length; the tokenizer, of the model of this name, cuts at the longest."""
     tokens = tokenizer.encode([corpus.texts[row] for row in rows.tolist()])
     whole = tokens.lengths + tokens.cut  # [b]
     told, enough = [], None
@@ -33,5 +33,7 @@ def lengths(corpus: Corpus, rows: Rows, tokenizer: TextTokenizer, name: str) -> 
     share = tokens.unknown / max(len(tokens.ids), 1)
     if share >= 0.02:
         words = f"{share:.0%} of the tokens are unknown to {name}"
-        found.append(Finding("unknown tokens", "warning", words, "it was not made for this language; try another --model"))
+        found.append(
+            Finding("unknown tokens", "warning", words, "it was not made for this language; try another --model")
+        )
     return found

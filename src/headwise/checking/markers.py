@@ -14,7 +14,9 @@ from headwise.errors import excerpt
 from headwise.judging.baselines import CHINESE, joined
 from headwise.reading.batches import Rows
 
-MARKER = "marker of a class"
+MARKER, OWN_WORDS = "marker of a class", "classes with a word of their own"
+REMEDY = "if it will not be there when the model is used, take it out of the texts: it gives the label away"
+NARROW = 20  # of more classes each is so narrow that a word of its own is no surprise
 NEARLY_ALL, NEARLY_NONE = 0.9, 0.01  # of the rows of a class, and of the others
 FEWEST = 20  # rows of a class that can show a marker
 SEEN = 2_000  # characters of a text that are looked at, from its beginning and from its end
@@ -27,27 +29,31 @@ def markers(corpus: Corpus, rows: Rows) -> list[Finding]:
         return []
     vectorizer = CountVectorizer(analyzer=marks, binary=True, min_df=min(FEWEST, len(rows)))
     try:
-        borne = vectorizer.fit_transform([joined(corpus.texts[row]) for row in rows.tolist()])  # [rows marks]
+        borne: Any = vectorizer.fit_transform([joined(corpus.texts[row]) for row in rows.tolist()])  # [rows marks]
     except ValueError:  # no mark is borne by so many
         return []
-    truth = corpus.truth[rows]
+    truth, names = corpus.truth[rows], vectorizer.get_feature_names_out()
     with_mark = np.asarray(borne.T @ truth.astype(np.int64))  # [marks c]
     sizes, every = truth.sum(0), np.asarray(borne.sum(0)).reshape(-1, 1)
     inside = with_mark / np.maximum(sizes, 1)
     outside = (every - with_mark) / np.maximum(len(rows) - sizes, 1)
     telling = (inside >= NEARLY_ALL) & (outside <= NEARLY_NONE) & (sizes >= FEWEST)
-    names = vectorizer.get_feature_names_out()
-    found = []
+    found, own = [], {}
     for number in np.flatnonzero(telling.any(0)):
-        least = np.where(telling[:, number], inside[:, number] - outside[:, number], -1)
-        best = max(np.flatnonzero(least >= least.max() - 1e-9), key=lambda at: len(names[at]))
-        bearing = np.flatnonzero(np.asarray(borne[:, [best]].todense()).ravel() & truth[:, number])
+        ahead = np.where(telling[:, number], inside[:, number] - outside[:, number], -1)
+        best = max(np.flatnonzero(ahead >= ahead.max() - 0.01), key=lambda at: (names[at][0] != "w", len(names[at])))
+        bearing = rows[np.flatnonzero(np.asarray(borne[:, [best]].todense()).ravel() & truth[:, number])]
         words = (
             f"{names[best]} in {inside[best, number]:.1%} of the rows of {excerpt(corpus.names[number])}, "
             f"in {outside[best, number]:.1%} of the others"
         )
-        remedy = "if it will not be there when the model is used, take it out of the texts: it gives the label away"
-        found.append(Finding(MARKER, "warning", words, remedy, tuple(rows[bearing].tolist())))
+        if names[best].startswith("word") and len(corpus.names) > NARROW:
+            own[int(bearing[0])] = words
+        else:
+            found.append(Finding(MARKER, "warning", words, REMEDY, tuple(bearing.tolist())))
+    if own:
+        words = f"{len(own)} of {len(corpus.names)} have a word that stands in nearly all of their rows and no others"
+        found.append(Finding(OWN_WORDS, "note", words, REMEDY, (*own,), about=(*own.values(),)))
     return found
 
 

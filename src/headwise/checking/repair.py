@@ -17,7 +17,7 @@ from headwise.checking.findings import Checked
 from headwise.checking.labels import TWO_LABELS, UNLABELLED, spelling
 from headwise.checking.texts import EMPTY, GARBAGE, MISREAD, reread
 from headwise.errors import InputError
-from headwise.reading.writing import holds_lists, whole_file, write
+from headwise.reading.writing import whole_file, write
 
 CHANGES = "changes.jsonl"
 
@@ -100,15 +100,17 @@ class Repair:
                 after = self.texts[row] if len(self.texts[row]) > 1 else self.texts[row][0]
                 found.append(Change(*place, "text", corpus.texts[row], after, MISREAD))
             if row in self.labels:
-                after, why = self.labels[row]
-                found.append(Change(*place, "label", *(shown(corpus, one) for one in (corpus.labels[row], after)), why))
+                names, why = self.labels[row]
+                found.append(Change(*place, "label", shown(corpus, corpus.labels[row]), shown(corpus, names), why))
         return found
 
     def table(self, number: int) -> dict[str, list[Any]]:
         """The columns of a split, mended."""
         part, start = self.corpus.parts[number], int(self.corpus.starts[number])
         kept = [at for at in range(len(part.records)) if start + at not in self.left_out]
-        columns = {name: part.records.table[name].take(np.array(kept, np.int64)).to_pylist() for name in part.records.columns}
+        columns = {
+            name: part.records.table[name].take(np.array(kept, np.int64)).to_pylist() for name in part.records.columns
+        }
         for at, row in enumerate(start + one for one in kept):
             if row in self.texts:
                 names = [name for name in (part.columns.text, part.columns.pair) if name is not None]

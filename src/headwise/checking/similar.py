@@ -14,6 +14,7 @@ import numpy.typing as npt
 from headwise.reading.batches import Rows
 
 SIZE = 3  # characters of a shingle
+SHORT = (12, 40)  # characters of a text in which one slip leaves fewer shingles than SIMILAR
 SIMILAR = 0.7  # of all shingles of two texts, the share that both have; about one character in twenty differs
 BANDS, WIDTH = 30, 5  # a pair that shares 0.7 of its shingles is a candidate with probability 0.996
 CROWDED = 40  # texts in one bucket above which not every pair of them is looked at
@@ -33,22 +34,35 @@ def plain(text: str) -> str:
 
 
 def similar(texts: Sequence[str]) -> Iterator[tuple[int, int, float]]:
-    """Pairs of different texts (the first number the smaller) that share SIMILAR of their shingles, and how much.
+    """Pairs of different texts (the first number the smaller), and how much they resemble each other.
 
-    Of texts in several parts, with NULs between, each part has to.
-
-    Broder 1997, On the resemblance and containment of documents; the bands of Leskovec et al., Mining of Massive
-    Datasets, section 3.4. A pair above SIMILAR is missed with a probability of less than 0.004.
+    Of the shingles of both they share SIMILAR, or, where they are short, one slip of the pen tells them apart.
+    Of texts in several parts, with NULs between, each part has to share so much.
     """
-    long = [number for number, text in enumerate(texts) if len(text) > SIZE]
-    if len(long) < 2:
-        return
-    marks = signatures([texts[number] for number in long])  # [long BANDS · WIDTH]
-    shingled = cache(lambda at: [shingles(part) for part in texts[long[at]].split("\0")])
-    for one, other in candidates(marks):
+    shingled = cache(lambda number: [shingles(part) for part in texts[number].split("\0")])
+    short = slips(texts)
+    for one, other in short | {(one, other) for one, other in candidates(texts) if (one, other) not in short}:
         share = min(map(resemblance, shingled(one), shingled(other)))
-        if share >= SIMILAR:
-            yield long[one], long[other], share
+        if share >= SIMILAR or (one, other) in short:
+            yield one, other, share
+
+
+def slips(texts: Sequence[str]) -> set[tuple[int, int]]:
+    """Pairs of short texts that are the same once one character at most is left out of each.
+
+    So a letter too many, too few, wrong, or swapped with the next one. (Symmetric deletion, as in SymSpell.)
+    """
+    same: dict[str, list[int]] = {}
+    for number, text in enumerate(texts):
+        if SHORT[0] <= len(text) <= SHORT[1] and "\0" not in text:
+            for left in {text, *(text[:at] + text[at + 1 :] for at in range(len(text)))}:
+                same.setdefault(left, []).append(number)
+    return {pair for rows in same.values() if len(rows) > 1 for pair in paired(rows)}
+
+
+def paired(rows: list[int]) -> Iterator[tuple[int, int]]:
+    """Every two of these (ascending), or of many each with the next."""
+    return iter(combinations(rows, 2) if len(rows) <= CROWDED else pairwise(rows))
 
 
 def shingles(text: str) -> frozenset[str]:
@@ -75,7 +89,9 @@ def signatures(texts: Sequence[str]) -> npt.NDArray[np.uint32]:
         hashed, starts = hashes(texts[start:end])
         marks = np.empty((end - start, BANDS * WIDTH), np.uint32)
         for number, (factor, shift) in enumerate(zip(factors, shifts, strict=True)):
-            marks[:, number] = np.minimum.reduceat(((hashed * factor + shift) >> np.uint64(32)).astype(np.uint32), starts)
+            marks[:, number] = np.minimum.reduceat(
+                ((hashed * factor + shift) >> np.uint64(32)).astype(np.uint32), starts
+            )
         found.append(marks)
         start = end
     return np.concatenate(found)
@@ -95,19 +111,27 @@ def hashes(texts: Sequence[str]) -> tuple[npt.NDArray[np.uint64], Rows]:
     return mixed ^ (mixed >> np.uint64(32)), starts
 
 
-def candidates(marks: npt.NDArray[np.uint32]) -> Iterator[tuple[int, int]]:
-    """Pairs that agree on a whole band, and roughly on the rest; each once."""
+def candidates(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Pairs of texts that probably share SIMILAR of their shingles, each once.
+
+    Broder 1997, On the resemblance and containment of documents; the bands of Leskovec et al., Mining of Massive
+    Datasets, section 3.4. A pair that does share so much is missed with a probability of less than 0.005.
+    """
+    long = [number for number, text in enumerate(texts) if len(text) > SIZE]
+    if len(long) < 2:
+        return
+    marks = signatures([texts[number] for number in long])  # [long BANDS · WIDTH]
     pairs: set[tuple[int, int]] = set()
-    for band in np.split(marks, BANDS, axis=1):  # [b WIDTH]
+    for band in np.split(marks, BANDS, axis=1):  # [long WIDTH]
         order = np.lexsort(band.T)
         same = (band[order[1:]] == band[order[:-1]]).all(1)
         bucket_of = np.concatenate([[0], np.cumsum(~same)])
         crowded = np.bincount(bucket_of)[bucket_of] > 1
         members = zip(bucket_of[crowded].tolist(), order[crowded].tolist(), strict=True)
         for _, bucket in groupby(members, lambda one: one[0]):
-            rows = sorted(row for _, row in bucket)
-            pairs.update(combinations(rows, 2) if len(rows) <= CROWDED else pairwise(rows))
+            pairs.update(paired(sorted(row for _, row in bucket)))
     found = np.array(sorted(pairs), np.int64).reshape(-1, 2)
     for some in np.array_split(found, len(found) // 100_000 + 1):
         agree = (marks[some[:, 0]] == marks[some[:, 1]]).mean(1)
-        yield from map(tuple, some[agree >= SIMILAR - 0.15].tolist())  # four standard deviations of the estimate
+        for one, other in some[agree >= SIMILAR - 0.15].tolist():  # four standard deviations of the estimate
+            yield long[one], long[other]

@@ -6,8 +6,6 @@ import re
 import unicodedata
 from collections import Counter
 
-import numpy as np
-
 from headwise.checking.corpus import Corpus
 from headwise.checking.findings import Finding, counted
 from headwise.errors import excerpt
@@ -36,7 +34,9 @@ def garbage(corpus: Corpus, rows: Rows) -> list[Finding]:
     found = []
     if nothing:
         words = f"{counted(len(nothing), 'row')} without a word, or damaged"
-        found.append(Finding(GARBAGE, "warning", words, "delete them: --fix does", (*nothing,), about=(*nothing.values(),)))
+        found.append(
+            Finding(GARBAGE, "warning", words, "delete them: --fix does", (*nothing,), about=(*nothing.values(),))
+        )
     if broken:
         words = f"{counted(len(broken), 'row')} in a wrong encoding"
         remedy = "find out where, and read the source again; --fix mends what can be mended"
@@ -105,41 +105,55 @@ SCRIPTS = {
     "Hindi or another language in Devanagari": "\u0900-\u097f",
     "Thai": "\u0e00-\u0e7f",
 }
+UNSURE = "Latin script"
 LETTERS = {name: re.compile(f"[{letters}]") for name, letters in SCRIPTS.items()}
-LATIN = re.compile("[a-z\u00df-\u024f]+(?:['’][a-z]+)?")
-# The commonest words of each language that the others do not have.
+LATIN = re.compile("[a-z\u00df-\u024f]+['’]?")
+# The commonest words of each language, above all those the others do not have.
 WORDS = {
-    "English": "the of and to is that you this with what my how are not have for your it from was be on at by he she we i",
-    "German": "der die das und ist nicht ein eine einer einem einen ich mit auf für den dem von zu sich wie wir auch im",
-    "French": "le les des du une est et dans pour que qui pas sur avec je vous nous ce cette il elle au aux sont un",
-    "Spanish": "el los las del una es y en para que con por un no se lo mi su está como al pero más muy son",
-    "Italian": "il gli della di che è non una per con sono mi un del dei nel alla come più questo anche si ha",
-    "Portuguese": "o os as do da um uma é não em para com que por no na dos das se mais ao seu foi está como",
-    "Dutch": "het een van de ik en is niet dat op te zijn met voor je er maar aan die wat naar ook bij",
+    "English": "the of and to is that you this with what my how are not have for your it from was be on at by he she "
+    "we i as no do a an or in me so has will can its their which than more there but if all out up about they were "
+    "these who when where why does did him his her our would should could been into only just some any one it' i' don "
+    "don' can' that'",
+    "German": "der die das und ist nicht ein eine einer einem einen eines ich mit auf für den dem des von zu sich wie "
+    "wir auch im vor bei nach aus über unter hat sind wird werden am zum zur sie er es als um oder aber durch zwei "
+    "seine ihre seinem ihrem an in noch nur sehr mein meine kann habe wenn dass",
+    "French": "le les des du une est et dans pour que qui pas sur avec je vous nous ce cette il elle au aux sont un la "
+    "de en à deux son sa ses leur par mais plus très mon ma mes se ne a ont été on devant près "
+    "l' d' qu' j' n' s' c' homme femme dont tout bien être fait lui même",
+    "Spanish": "el los las del una es y en para que con por un se lo mi su está como al pero más muy son la de a dos "
+    "sus sin sobre hay este esta tiene han he ha nos también",
+    "Italian": "il gli della di che è non una per con sono mi un del dei nel alla come più questo anche si ha la le al "
+    "e dal due ma molto suo sua ho lo delle nella l' un' dell' nell'",
+    "Portuguese": "o os da um uma é não para com por na dos das se mais ao seu foi está que de em e do muito meu minha "
+    "dois sua são pelo pela também já",
+    "Dutch": "het een van de ik en is niet dat op te zijn met voor je er maar aan die wat naar ook bij in hij zij wij "
+    "om tot uit twee deze heeft worden wordt mijn",
 }
 VOCABULARY = {name: frozenset(words.split()) for name, words in WORDS.items()}
+SPOKEN = Counter(word for words in VOCABULARY.values() for word in words)  # in how many languages
 
 
 def languages(corpus: Corpus, rows: Rows) -> list[Finding]:
     """Rows in another language than most; where a fifth are, the table is mixed, which is only said."""
     spoken = {row: language(joined(corpus.texts[row])[:SEEN]) for row in rows.tolist()}
-    times = Counter(name for name in spoken.values() if name)
-    if len(times) < 2:
-        return []
-    known = sum(times.values())
-    usual = [name for name, number in times.items() if number >= 0.2 * known]
+    plain = Counter(name for name in spoken.values() if name not in ("", UNSURE))
+    usual = [name for name, number in plain.most_common() if number >= 0.2 * plain.total()]
     if len(usual) > 1:
-        words = ", ".join(f"{number / known:.0%} {name}" for name, number in times.most_common(5))
-        return [Finding(MIX, "note", f"{words} (of the rows whose language is plain)", "take a model that reads them all")]
-    others = {row: name for row, name in spoken.items() if name and name not in usual}
-    told = ", ".join(f"{name} {number:,}" for name, number in times.most_common() if name not in usual)
+        words = ", ".join(f"{number / plain.total():.0%} {name}" for name, number in plain.most_common(5))
+        words = f"{words} (of the rows whose language is plain)"
+        return [Finding(MIX, "note", words, "take a model that reads them all")]
+    expected = {"", *usual, *([UNSURE] if not usual or usual[0] in WORDS else [])}
+    others = {row: name for row, name in spoken.items() if name not in expected}
+    if not others:
+        return []
+    told = ", ".join(f"{name} {number:,}" for name, number in Counter(others.values()).most_common())
     words = f"{counted(len(others), 'row')} not in {usual[0]}: {told}"
     remedy = "take a model that reads them too, or leave them out"
     return [Finding(MIX, "warning", words, remedy, (*others,), about=(*others.values(),))]
 
 
 def language(text: str) -> str:
-    """The language of a text where its letters or its commonest words are plain, else nothing."""
+    """The language of a text where its letters or its commonest words make it plain; nothing for hardly any words."""
     counts = {name: len(letters.findall(text)) for name, letters in LETTERS.items()}
     words = LATIN.findall(text.lower())
     foreign = sum(counts.values())
@@ -149,6 +163,7 @@ def language(text: str) -> str:
         return max(counts, key=lambda name: counts[name])
     if len(words) < 3:
         return ""
-    hits = {name: sum(word in known for word in words) for name, known in VOCABULARY.items()}
-    best, second = sorted(hits, key=lambda name: -hits[name])[:2]
-    return best if hits[best] >= max(2, 0.15 * len(words)) and hits[best] > 1.5 * hits[second] else ""
+    told = [word.replace("’", "'") for word in words if word.replace("’", "'") in SPOKEN]
+    weight = {name: sum(1 / SPOKEN[word] for word in told if word in VOCABULARY[name]) for name in WORDS}
+    best, second = sorted(weight, key=lambda name: -weight[name])[:2]
+    return best if weight[best] >= max(1.4, 0.1 * len(words)) and weight[best] > 1.5 * weight[second] else UNSURE

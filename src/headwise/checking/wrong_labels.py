@@ -21,9 +21,8 @@ from headwise.reading.splits import split
 
 WRONG = "labels that look wrong"
 FOLDS = 5
-SUREST = 0.05  # the share of rows, the surest, on which a classifier is held to be right
-LEAST_SURE = 200  # but so many rows at least
-TRUE = 0.9  # the share of what is reported that is to be wrong indeed, as far as that can be told
+LEAST_SURE = 200  # rows: of fewer the share of wrong labels is not estimated
+LEVEL = 0.2  # the share of rows over which disagreement must stay that low
 
 Floats = npt.NDArray[np.float64]
 
@@ -36,7 +35,8 @@ def wrong_labels(corpus: Corpus, rows: Rows, seed: int, known: npt.NDArray[Any] 
     truth = corpus.truth[rows]
     used = np.flatnonzero(truth.sum(0) >= FEW)  # of rarer classes there is too little to learn
     if not corpus.multi_label:
-        rows, known = (None if one is None else one[truth[:, used].any(1)] for one in (rows, known))
+        common = truth[:, used].any(1)
+        rows, known = rows[common], None if known is None else known[common]
     truth = corpus.truth[rows][:, used]
     if len(used) < 2:
         return []
@@ -46,6 +46,9 @@ def wrong_labels(corpus: Corpus, rows: Rows, seed: int, known: npt.NDArray[Any] 
         return []
     names = np.array(corpus.names, object)[used]
     suspects = of_several(probabilities, truth, names) if corpus.multi_label else of_one(probabilities, truth, names)
+    if suspects is None:
+        words = "cannot be told from texts that are hard to label: too few rows, or classes too much alike"
+        return [Finding(WRONG, "note", words, "try --model, which then reads the texts too" if known is None else "")]
     if not suspects:
         return []
     words = f"{counted(len(suspects), 'row')} of {len(rows):,} ({len(suspects) / len(rows):.1%}), the surest first"
@@ -83,39 +86,46 @@ def frozen_classifier(corpus: Corpus, seed: int) -> Any:
     return OneVsRestClassifier(model) if corpus.multi_label else model
 
 
-def of_one(probabilities: Floats, truth: npt.NDArray[np.bool_], names: Any) -> list[tuple[int, str]]:
+def of_one(probabilities: Floats, truth: npt.NDArray[np.bool_], names: Any) -> list[tuple[int, str]] | None:
     """Rows of one label each that look wrong, and a word about each."""
     given, likeliest = truth.argmax(1), probabilities.argmax(1)
     ordered = np.sort(probabilities, 1)
-    sure = ordered[:, -1] - ordered[:, -2]  # how far the likeliest class is ahead [rows]
+    found = told_apart(ordered[:, -1] - ordered[:, -2], likeliest != given)  # sure is who puts one far ahead
+    if found is None:
+        return None
     return [
-        (row, f"{excerpt(names[given[row]])}, more likely {excerpt(names[likeliest[row]])}")
-        for row in told_apart(sure, likeliest != given).tolist()
+        (row, f"{excerpt(names[given[row]])}, more likely {excerpt(names[likeliest[row]])}") for row in found.tolist()
     ]
 
 
-def of_several(probabilities: Floats, truth: npt.NDArray[np.bool_], names: Any) -> list[tuple[int, str]]:
+def of_several(probabilities: Floats, truth: npt.NDArray[np.bool_], names: Any) -> list[tuple[int, str]] | None:
     """Rows of any number of labels where one is missing or too much, each label by itself; and a word about each."""
     found: dict[int, list[str]] = {}
-    for number, name in enumerate(names):
-        column = probabilities[:, number]
-        for row in told_apart(np.abs(column - 0.5), (column >= 0.5) != truth[:, number]).tolist():
+    told = [
+        told_apart(np.abs(one - 0.5), (one >= 0.5) != its) for one, its in zip(probabilities.T, truth.T, strict=True)
+    ]
+    if all(rows is None for rows in told):
+        return None
+    for number, (name, rows) in enumerate(zip(names, told, strict=True)):
+        for row in () if rows is None else rows.tolist():
             word = "too much" if truth[row, number] else "missing"
             found.setdefault(row, []).append(f"{excerpt(name)} {word}")
     return [(row, ", ".join(words)) for row, words in found.items()]
 
 
-def told_apart(sure: Floats, disagrees: npt.NDArray[np.bool_]) -> Rows:
+def told_apart(sure: Floats, disagrees: npt.NDArray[np.bool_]) -> Rows | None:
     """The rows where a sure classifier disagrees with the label, and the label is likelier wrong than the classifier.
 
-    The surer a classifier, the rarer its mistakes, while wrong labels stay as frequent: so among the surest rows
-    the share of disagreement comes near the share of wrong labels. Rows count as long as the share among all that
-    are as sure is not above that, over TRUE. (Confident learning, Northcutt et al. 2021, puts the threshold at the
-    mean probability of each class instead, which on hard tasks reports mostly mistakes of the classifier.)
+    The surer a classifier, the rarer its mistakes, while wrong labels stay as frequent: among the surest rows the
+    share of disagreement falls to the share of wrong labels and stays there. Rows count down to where it rises above
+    that. None where it never stays: then wrong labels cannot be told from hard rows. (Confident learning, Northcutt
+    et al. 2021, draws the line at the mean probability of each class, and on hard tasks so reports mostly the
+    classifier's mistakes.)
     """
-    order = np.argsort(-sure, kind="stable")
-    share = np.cumsum(disagrees[order]) / np.arange(1, len(order) + 1)
-    least = min(len(order), max(LEAST_SURE, int(SUREST * len(order)))) - 1
-    floor = share[least:].min()
-    last = int(np.flatnonzero(share <= max(floor, 1 / len(order)) / TRUE).max(initial=-1))
+    order, rows = np.argsort(-sure, kind="stable"), np.arange(1, len(sure) + 1)
+    wrong = np.cumsum(disagrees[order])
+    most = ((wrong + np.sqrt(wrong) + 1) / rows)[LEAST_SURE - 1 :].min(initial=1)  # one standard deviation above
+    last = int(np.flatnonzero(wrong <= most * rows).max(initial=-1))
+    if len(sure) < LEAST_SURE or last < LEVEL * len(sure):
+        return None
     return order[: last + 1][disagrees[order[: last + 1]]]

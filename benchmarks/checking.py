@@ -185,9 +185,7 @@ def judged(made: Planted, model: str | None, show: bool) -> tuple[dict[str, list
     for found in done.findings:
         if found.kind in named:
             named[found.kind] |= dict(zip(found.rows, found.beside or [None] * len(found.rows), strict=True))
-            about |= (
-                {row: words for row, words in zip(found.rows, found.about, strict=False)} if found.kind == WRONG else {}
-            )
+            about |= dict(zip(found.rows, found.about, strict=False)) if found.kind == WRONG else {}
     recall, truly = {}, defaultdict(set)
     for fault, (kinds, _) in FAULTS.items():
         rows = [start[split] + row for split, row in made.faults[fault]]

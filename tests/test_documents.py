@@ -19,6 +19,7 @@ DOCUMENTS = [
     "README.md",
     "README.zh-CN.md",
     "docs/fine-tuning.md",
+    "docs/checking-data.md",
     "docs/looking-inside.md",
     "docs/transformer.md",
     "CONTRIBUTING.md",
@@ -46,7 +47,8 @@ def place(tmp_path, monkeypatch, table, films, directory_of):
     )
     for name in ("dev.tsv", "test.tsv"):
         table(tmp_path / name, [(f"{text} indeed", label) for text, label in films])
-    monkeypatch.setattr("headwise.job.locate", lambda name: directory_of("bert"))
+    for module in ("job", "audit"):
+        monkeypatch.setattr(f"headwise.{module}.locate", lambda name: directory_of("bert"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -60,9 +60,12 @@ def markers(corpus: Corpus, rows: Rows) -> list[Finding]:
 def marks(text: str) -> set[str]:
     """What could give a text away, in words: the words in it, how it begins and how it ends. Digits are all one."""
     begins, ends = TOKEN.findall(text[:SEEN]), TOKEN.findall(text[-SEEN:])
-    shape = lambda tokens: " ".join(re.sub(r"\d+", "0", token)[:40] for token in tokens)  # noqa: E731
-    found = {f"word {excerpt(shape([token]))}" for token in begins}
+    found = {f"word {shape([token])}" for token in begins}
     for size in (1, 2, 3):
-        found.add(f"beginning {excerpt(shape(begins[:size]))}")
-        found.add(f"end {excerpt(shape(ends[-size:]))}")
+        found |= {f"beginning {shape(begins[:size])}", f"end {shape(ends[-size:])}"}
     return found
+
+
+def shape(tokens: list[str]) -> str:
+    """Tokens as they are quoted, a 0 for every number."""
+    return excerpt(" ".join(re.sub(r"\d+", "0", token) for token in tokens))

@@ -105,6 +105,12 @@ SCRIPTS = {
     "Hindi or another language in Devanagari": "\u0900-\u097f",
     "Thai": "\u0e00-\u0e7f",
 }
+SPELLED = {  # letters that hardly another of them has
+    "German": frozenset("äöüß"),
+    "French": frozenset("çèêëîïœùû"),
+    "Spanish": frozenset("ñ"),
+    "Portuguese": frozenset("ãõ"),
+}
 UNSURE = "Latin script"
 LETTERS = {name: re.compile(f"[{letters}]") for name, letters in SCRIPTS.items()}
 LATIN = re.compile("[a-z\u00df-\u024f]+['’]?")
@@ -165,5 +171,7 @@ def language(text: str) -> str:
         return ""
     told = [word.replace("’", "'") for word in words if word.replace("’", "'") in SPOKEN]
     weight = {name: sum(1 / SPOKEN[word] for word in told if word in VOCABULARY[name]) for name in WORDS}
+    for name, letters in SPELLED.items():
+        weight[name] += sum(not letters.isdisjoint(word) for word in words) / 2
     best, second = sorted(weight, key=lambda name: -weight[name])[:2]
     return best if weight[best] >= max(1.4, 0.1 * len(words)) and weight[best] > 1.5 * weight[second] else UNSURE

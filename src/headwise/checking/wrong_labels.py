@@ -23,6 +23,7 @@ WRONG = "labels that look wrong"
 FOLDS = 5
 LEAST_SURE = 200  # rows: of fewer the share of wrong labels is not estimated
 LEVEL = 0.2  # the share of rows over which disagreement must stay that low
+HIGHEST = 0.2  # a share of disagreement so high is not that of wrong labels
 
 Floats = npt.NDArray[np.float64]
 
@@ -126,6 +127,6 @@ def told_apart(sure: Floats, disagrees: npt.NDArray[np.bool_]) -> Rows | None:
     wrong = np.cumsum(disagrees[order])
     most = ((wrong + np.sqrt(wrong) + 1) / rows)[LEAST_SURE - 1 :].min(initial=1)  # one standard deviation above
     last = int(np.flatnonzero(wrong <= most * rows).max(initial=-1))
-    if len(sure) < LEAST_SURE or last < LEVEL * len(sure):
+    if len(sure) < LEAST_SURE or last < LEVEL * len(sure) or most > HIGHEST:
         return None
     return order[: last + 1][disagrees[order[: last + 1]]]

@@ -57,7 +57,7 @@ def classes(corpus: Corpus) -> list[Finding]:
     counts = np.stack([corpus.truth[corpus.part_of == part].sum(0) for part in range(len(corpus.parts))])  # [parts c]
     names, found = np.array(corpus.names, object), []
     if (counts[0] > 0).sum() < 2:
-        words = f"train has {counted(int((counts[0] > 0).sum()), 'class').replace('classs', 'classes')}"
+        words = f"train has no class but {listing(names[counts[0] > 0])}" if counts[0].any() else "train has no class"
         found.append(Finding("one class", "error", words, "add rows of another, or name another --label-column"))
     tiny = names[(counts[0] > 0) & (counts[0] < FEW)]
     if len(tiny):

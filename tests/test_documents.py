@@ -21,6 +21,7 @@ DOCUMENTS = [
     "README.md",
     "README.zh-CN.md",
     "docs/fine-tuning.md",
+    "docs/checking-data.md",
     "docs/looking-inside.md",
     "docs/trust.md",
     "docs/transformer.md",
@@ -69,7 +70,8 @@ def place(tmp_path, monkeypatch, table, films, directory_of):
     table(tmp_path / "unseen.tsv", [(f"{text} indeed {i}", label) for i in range(3) for text, label in films])
     asked = [("how long", f"{text} , and far too long", "far too long") for text, _ in rows]
     table(tmp_path / "questions.jsonl", asked, "question", "context", "answers")
-    monkeypatch.setattr("headwise.job.locate", lambda name: directory_of("bert"))
+    for module in ("job", "audit"):
+        monkeypatch.setattr(f"headwise.{module}.locate", lambda name: directory_of("bert"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -7,7 +7,7 @@ import headwise
 
 
 def test_the_public_face():
-    assert set(headwise.__all__) == {"InputError", "Model", "Watch", "attention", "load", "train"}
+    assert set(headwise.__all__) == {"InputError", "Model", "Watch", "attention", "check", "load", "train"}
     assert all(hasattr(headwise, name) for name in headwise.__all__)
 
 

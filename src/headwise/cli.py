@@ -1,4 +1,4 @@
-"""The command line: headwise train, evaluate, predict, compare, decide, explain, words, heads."""
+"""The command line: headwise check, train, evaluate, predict, compare, decide, explain, words, heads."""
 
 from __future__ import annotations
 
@@ -65,6 +65,33 @@ def options_from(*added: inspect.Parameter) -> Callable[[Callable[..., None]], C
         return command
 
     return decorate
+
+
+@app.command()
+@options_from(*takes(Asked, "Table", "skip_empty"))
+def check(
+    train: Table,
+    *,
+    valid: Annotated[Path | None, typer.Option(help="validation rows")] = None,
+    test: Annotated[Path | None, typer.Option(help="test rows")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="count its tokens, not the starter's, and use what it knows to doubt labels")
+    ] = None,
+    fix: Annotated[Path | None, typer.Option(help="folder to write a repaired copy and a list of changes to")] = None,
+    seed: Annotated[int, typer.Option(help="of the folds in which labels are doubted")] = 42,
+    as_json: Json = False,
+    **options: Any,
+) -> None:
+    """What is wrong with a table before anyone trains on it: a verdict for each finding; exit status 0 all the same."""
+    from headwise.audit import check as job
+    from headwise.progress import Narrator
+
+    narrator = Narrator(quiet=as_json)
+    done = job(train, valid, test, model=model, fix=fix, seed=seed, wait=narrator.wait, **options)
+    narrator.say(*done.notes)
+    print(json.dumps(done.as_dict(), ensure_ascii=False) if as_json else done.as_text())
+    if fix is not None:
+        narrator.say(f"{fix}: repaired copies written, and changes.jsonl, a list of all changes")
 
 
 @app.command()

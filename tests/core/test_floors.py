@@ -16,6 +16,7 @@ FLOORS = {
     "families": {"core", "families", "errors"},
     "reading": {"core", "reading", "errors"},
     "judging": {"reading", "judging", "errors"},
+    "checking": {"reading", "judging", "checking", "errors"},
     "tasks": {"core", "families", "reading", "judging", "tasks", "errors"},
     "training": {"core", "families", "reading", "judging", "tasks", "training", "errors"},
     "insight": {"core", "families", "reading", "judging", "tasks", "training", "insight", "errors"},

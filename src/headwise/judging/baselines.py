@@ -34,17 +34,15 @@ def mean(train_truth: np.ndarray, rows: int) -> np.ndarray:
 
 def tfidf(train_texts: Sequence[Text], train_truth: np.ndarray, test_texts: Sequence[Text], seed: int) -> np.ndarray:
     """Logistic regression on TF-IDF."""
-    # with many classes, one against the rest by liblinear is ten times as fast as all at once, and as accurate
-    model = LogisticRegression(C=10, solver="liblinear", dual=True, max_iter=1000, random_state=seed)
-    train, test = _weighted_terms(train_texts, test_texts, seed)
-    return _fit_predict(OneVsRestClassifier(model), train, train_truth, test)
+    train, test = tfidf_features(seed, train_texts, test_texts)
+    return _fit_predict(tfidf_classifier(seed), train, train_truth, test)
 
 
 def tfidf_ridge(
     train_texts: Sequence[Text], train_truth: np.ndarray, test_texts: Sequence[Text], seed: int
 ) -> np.ndarray:
     """Ridge regression on TF-IDF."""
-    train, test = _weighted_terms(train_texts, test_texts, seed)
+    train, test = tfidf_features(seed, train_texts, test_texts)
     return np.asarray(Ridge(alpha=1.0, solver="sparse_cg").fit(train, train_truth).predict(test))
 
 
@@ -60,20 +58,28 @@ def frozen_ridge(train_features: np.ndarray, train_truth: np.ndarray, test_featu
     return np.asarray(RidgeCV(alphas=np.logspace(0, 5, 11)).fit(train, train_truth).predict(test))
 
 
-def _weighted_terms(train_texts: Sequence[Text], test_texts: Sequence[Text], seed: int) -> tuple[Any, Any]:
-    """TF-IDF [rows, terms]: of words and pairs of words, or 1 to 3 characters where texts are mostly Chinese.
+def tfidf_features(seed: int, train_texts: Sequence[Text], *others: Sequence[Text]) -> list[Any]:
+    """TF-IDF of words and pairs of words, or of 1 to 3 characters where texts are mostly Chinese: [b terms] for each.
 
     To take seconds on 70,000 rows, the 50,000 commonest terms are looked for in at most 20,000 rows, drawn by `seed`,
     and of each text the first 5,000 characters are read.
     """
-    train, test = ([joined(text)[:5_000] for text in texts] for texts in (train_texts, test_texts))
+    train, *rest = ([joined(text)[:5_000] for text in texts] for texts in (train_texts, *others))
     sample = [train[row] for row in np.random.default_rng(seed).permutation(len(train))[:20_000]]
     if mostly_chinese(sample[:1_000]):
         units: dict[str, Any] = {"analyzer": "char", "ngram_range": (1, 3)}
     else:  # a punctuation mark or an emoji is a word too
         units = {"analyzer": "word", "ngram_range": (1, 2), "token_pattern": r"\w+|[^\w\s]"}
     vectorizer = TfidfVectorizer(**units, sublinear_tf=True, max_features=50_000).fit(sample)
-    return vectorizer.transform(train), vectorizer.transform(test)
+    return [vectorizer.transform(texts) for texts in (train, *rest)]
+
+
+def tfidf_classifier(seed: int) -> OneVsRestClassifier:
+    """What is fitted on TF-IDF."""
+    # with many classes, one against the rest by liblinear is ten times as fast as all at once, and as accurate
+    return OneVsRestClassifier(
+        LogisticRegression(C=10, solver="liblinear", dual=True, max_iter=1000, random_state=seed)
+    )
 
 
 def _standardised(train_features: np.ndarray, test_features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

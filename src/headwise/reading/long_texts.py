@@ -79,11 +79,16 @@ logits = model(**windows).logits[:{tokenizer.max_windows}].mean(0)
 
 def sizes(name: str, examples: Examples, tokenizer: TextTokenizer) -> str:
     """How long the texts of a split are, and what became of those longer than the model reads."""
-    tokens, rows, most = examples.tokens, len(examples), tokenizer.max_length
+    tokens, most = examples.tokens, tokenizer.max_length
+    counts = examples.counts  # windows of each row of the table
+    if counts is None:
+        rows_of = np.arange(len(tokens)) if examples.origin is None else examples.origin
+        counts = np.unique(rows_of, return_counts=True)[1]
+    rows = len(counts)
     cut, lost = int((tokens.cut > 0).sum()), int(tokens.cut.sum())
-    said = f"{name}: {rows:,} rows, {len(tokens.ids):,} tokens, {examples.lengths.mean():.0f} a row"
-    if examples.counts is not None and len(tokens) > rows:
-        longer = int(np.count_nonzero(examples.counts > 1))
+    said = f"{name}: {rows:,} rows, {len(tokens.ids):,} tokens, {len(tokens.ids) / rows:.0f} a row"
+    if len(tokens) > rows:
+        longer = int(np.count_nonzero(counts > 1))
         said += f", {longer:,} rows longer than {most} read in {len(tokens) - rows + longer:,} windows"
     if not cut:
         return f"{said}, the longest {tokens.lengths.max()} of {most} possible, nothing cut"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ class Records:
     path: str
     table: pa.Table
     notes: tuple[str, ...] = ()
-    find_line: Callable[[int], int] | None = field(default=None, repr=False)  # row of the file -> line; None: no lines
+    each_line: Callable[[], Iterator[int]] | None = field(default=None, repr=False)  # of all its rows; None: no lines
     rows: npt.NDArray[np.int64] | None = field(default=None, repr=False)  # rows of the file, once some were selected
 
     def __len__(self) -> int:
@@ -43,12 +44,26 @@ class Records:
 
         Reads the file again, so it is meant for messages.
         """
-        row = row if self.rows is None else int(self.rows[row])
-        return row + 1 if self.find_line is None else self.find_line(row)
+        return int(self.lines(np.array([row]))[0])
+
+    def lines(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The same of several rows, in their order, for one reading of the file. Raises InputError where it shrank."""
+        rows = rows if self.rows is None else self.rows[rows]
+        if self.each_line is None or not len(rows):
+            return rows + 1
+        lines = np.fromiter(islice(self.each_line(), int(rows.max()) + 1), np.int64)
+        if len(lines) <= rows.max():
+            raise InputError(f"{self.path}: changed while it was in use, it has fewer rows now; start again")
+        return lines[rows]
+
+    @property
+    def unit(self) -> str:
+        """What line() counts: 'line', or 'row' where the file has no lines."""
+        return "row" if self.each_line is None else "line"
 
     def where(self, row: int) -> str:
         """The place of this row in words: 'reviews.csv, line 7' or 'reviews.parquet, row 7'."""
-        return f"{self.path}, {'row' if self.find_line is None else 'line'} {self.line(row)}"
+        return f"{self.path}, {self.unit} {self.line(row)}"
 
     def select(self, rows: npt.NDArray[np.int64]) -> Records:
         """These rows, in this order; they keep their lines."""

@@ -105,7 +105,7 @@ def _read_delimited(
     except pa.ArrowInvalid:
         _refuse_malformed(name, data, dialect, names)
         table = _parse(data, start, names, dialect, len(data))  # nothing wrong but a row longer than a block
-    return Records(name, table, notes, partial(_delimited_line, name, dialect))
+    return Records(name, table, notes, partial(_delimited_lines, name, dialect))
 
 
 def _plainly_quoted(data: bytes, dialect: _Dialect) -> bool:
@@ -206,18 +206,11 @@ def _parse(data: bytes, start: int, names: Sequence[str], dialect: _Dialect, blo
     )
 
 
-def _delimited_line(name: str, dialect: _Dialect, row: int) -> int:
-    """The line where this row of a delimited file begins."""
+def _delimited_lines(name: str, dialect: _Dialect) -> Iterator[int]:
+    """The line where each row of a delimited file begins."""
     rows = _rows(load(name)[0], dialect)
     header = next(row for row in rows if row.fields != [b""])
-    return _nth(name, (row.line for row in rows if row.fields != [b""] or len(header.fields) == 1), row)
-
-
-def _nth(name: str, lines: Iterator[int], row: int) -> int:
-    line = next(islice(lines, row, None), None)
-    if line is None:
-        raise InputError(f"{name}: changed while it was in use, it has fewer rows now; start again")
-    return line
+    return (row.line for row in rows if row.fields != [b""] or len(header.fields) == 1)
 
 
 # JSON Lines
@@ -240,7 +233,7 @@ def _read_json_lines(name: str, data: bytes, notes: tuple[str, ...]) -> Records:
             if column not in nested and any(map(_is_deep, values)):
                 nested.add(column)
     columns = {column: pa.chunked_array(arrays) for column, arrays in chunks.items()}
-    return _finish(Records(name, pa.table(columns), notes, partial(_json_line, name)), nested, set())
+    return _finish(Records(name, pa.table(columns), notes, partial(_json_lines, name)), nested, set())
 
 
 def _is_deep(value: Any) -> bool:
@@ -298,10 +291,9 @@ def _wrong_keys(where: str, item: Mapping[str, Any], expected: Sequence[str]) ->
     return InputError(f"{where}: {found}; expected {listing(expected)} in every row; add or remove it")
 
 
-def _json_line(name: str, row: int) -> int:
-    """The line of this row of a JSON Lines file."""
-    lines = enumerate(BytesIO(load(name)[0]), 1)
-    return _nth(name, (number for number, line in lines if not line.isspace()), row)
+def _json_lines(name: str) -> Iterator[int]:
+    """The line of each row of a JSON Lines file."""
+    return (number for number, line in enumerate(BytesIO(load(name)[0]), 1) if not line.isspace())
 
 
 # Parquet

@@ -196,9 +196,8 @@ def predicted(
     done is told after each pass how many rows are done, and of how many; without targets, how many sequences.
     """
     model.eval()
-    if (
-        examples.targets is None
-    ):  # then it does not matter which row a sequence is of, and long ones need several passes
+    counts = examples.counts
+    if examples.targets is None:  # rows do not matter before they are pooled, and a long one may need several passes
         examples = replace(examples, counts=None)
     pieces, rows_done, losses, order = [], 0, 0.0, by_length(examples.lengths)
     for rows in passes(order, examples.lengths):
@@ -214,7 +213,7 @@ def predicted(
         at = examples.places(at)
     total = math.nan if examples.targets is None else float(task.weights(examples.targets[order]).sum())
     outputs = torch.empty_like(outputs).index_copy_(0, torch.from_numpy(at), outputs)
-    return task.pooled(outputs, examples.counts), losses / total
+    return task.pooled(outputs, counts), losses / total
 
 
 @torch.inference_mode()

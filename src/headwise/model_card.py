@@ -33,7 +33,7 @@ def model_card(model: Model, job: Job, seeds: int) -> str:
     windows = in_transformers(model.tokenizer) if windowed else ""
     return f"""---
 library_name: transformers
-pipeline_tag: {model.task.name}
+pipeline_tag: {model.task.pipeline}
 base_model: {json.dumps(printable(model.card["base_model"]), ensure_ascii=False)}
 tags: [headwise]
 ---

@@ -99,6 +99,7 @@ def test_what_the_run_leaves(run_of):
     assert [verdict["name"] for verdict in metrics["verdicts"]][:2] == ["mean", "TF-IDF + ridge regression"]
     assert "(frozen features + ridge regression)" in metrics["verdicts"][2]["name"]
     assert metrics["verdicts"][0]["pearson"] == 0 and {"mae", "rmse"} <= set(metrics["verdicts"][-1])
+    assert "pipeline_tag: text-classification" in (place / "README.md").read_text()
     page = (place / "report.html").read_text()
     assert all(title in page for title in ("Truth and prediction", "Residuals", "Worst mistakes"))
 

@@ -87,6 +87,11 @@ class Regression(Windowed):
         return super().matches(config) and config.get("problem_type", "regression" if one else None) == "regression"
 
     @property
+    def pipeline(self) -> str:
+        """transformers has none of its own for it, and answers with the number as a score."""
+        return "text-classification"
+
+    @property
     def problem_type(self) -> str:
         """transformers' word for it."""
         return "regression"

@@ -35,7 +35,7 @@ class Task(ABC):
     like the truth, so that both can be compared, whoever gave them.
     """
 
-    name: ClassVar[str]  # transformers' name of the pipeline, where it has one
+    name: ClassVar[str]  # as --task and headwise.json have it
     purpose: ClassVar[Purpose]  # which head the model gets
     metrics: ClassVar[Mapping[str, str]]  # what a model can be chosen by, and how it is written for a reader
     linear: ClassVar[str] = "logistic regression"  # what `frozen` is called
@@ -73,6 +73,11 @@ class Task(ABC):
     def kind(self) -> str:
         """A few words about it for the notes."""
         return f"{len(self.labels)} labels"
+
+    @property
+    def pipeline(self) -> str:
+        """transformers' name of the pipeline that opens the model, and the hub's of its kind."""
+        return self.name
 
     @property
     def problem_type(self) -> str | None:

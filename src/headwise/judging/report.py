@@ -72,7 +72,7 @@ def as_text(report: Report) -> str:
     """The report for the terminal: headline, comparison, and what is to be said in more detail."""
     parts = [printable(report.title), headline(report), *cautions(report), _comparison(report)]
     parts += [f"{printable(name)}\n\n{text}" for name, text in report.breakdown]
-    parts += [printable(said) for said in report.findings.said]
+    parts += ["\n".join(map(printable, said.split("\n"))) for said in report.findings.said]
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
 
 

@@ -17,7 +17,7 @@ from headwise.core.transformer import HeadedEncoder
 from headwise.reading.batches import Batch, Examples, Rows, by_length, passes, shuffled
 from headwise.reading.text import Tokens
 from headwise.tasks.task import Task
-from headwise.training.optimizers import learning_rate, set_learning_rate
+from headwise.training.optimizers import learning, learning_rate, set_learning_rate
 from headwise.training.recipe import Precision, Recipe
 
 
@@ -62,7 +62,7 @@ class State:
     step: int = 0
     best_step: int = 0
     best_score: float = -math.inf
-    best: dict[str, Tensor] = field(default_factory=dict)  # the weights of best_step
+    best: dict[str, Tensor] = field(default_factory=dict)  # the learning weights of best_step
     seconds: float = 0.0  # in steps and evaluations
     losses: list[float] = field(default_factory=list)  # of every step so far
     history: list[dict[str, Any]] = field(default_factory=list)  # evaluations so far
@@ -109,7 +109,7 @@ def evaluation(state: State, task: Task, valid: Examples, recipe: Recipe, steps:
     best = scores.named(metric) > state.best_score
     if best:
         state.best_step, state.best_score = state.step, scores.named(metric)
-        state.best = {name: weight.clone() for name, weight in state.model.state_dict().items()}
+        state.best = {name: weight.detach().clone() for name, weight in learning(state.model).items()}
     waited = sum(entry["step"] > state.best_step for entry in state.history) + (not best)
     stop = state.step == steps or 0 < recipe.patience <= waited
     seen = {name: scores.named(name) for name in dict.fromkeys((metric, *[*task.metrics][:2]))}

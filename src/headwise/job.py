@@ -17,6 +17,7 @@ from headwise.reading.batches import Examples, Rows
 from headwise.reading.long_texts import MOST_WINDOWS, sizes
 from headwise.reading.text import TextTokenizer, Tokens
 from headwise.tasks.windowed import Windowed
+from headwise.training import few_shot
 from headwise.training.data import Asked, Data, Source, read_data
 from headwise.training.lora import economy
 from headwise.training.recipe import Recipe
@@ -95,8 +96,10 @@ def prepared(
         examples, windows = read_texts(data, tokenizer, recipe)
     recipe = replace(recipe, max_windows=windows)
     cuts = [sizes(name, one, tokenizer) for name, one in examples.items()]
-    adapters = [economy(checkpoint.model, recipe.lora_rank)] if recipe.lora_rank else []
-    notes = [*checkpoint.notes, *adapters, *cuts, *unknown(examples["train"].tokens, name)]
+    said = few_shot.note(task, data.train.truth, recipe.few_shot)
+    if recipe.lora_rank:
+        said.append(economy(checkpoint.model, recipe.lora_rank))
+    notes = [*checkpoint.notes, *said, *cuts, *unknown(examples["train"].tokens, name)]
     settled = [f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in shown(recipe)]
     narrator.say(*notes, f"recipe: {', '.join(settled)}")
     return Job(

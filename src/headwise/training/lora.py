@@ -78,7 +78,7 @@ def economy(model: HeadedEncoder, rank: int) -> str:
     every = sum(weight.numel() for weight in model.parameters())
     return (
         f"lora: {some:,} of {every:,} weights learn ({some / every:.1%}), adapters of rank {rank} at {len(found)} "
-        f"layers and the head; with AdamW their gradients and means take {megabytes(some)}, those of all {megabytes(every)}"
+        f"layers and the head; with AdamW, gradients and means take {megabytes(some)}, those of all {megabytes(every)}"
     )
 
 

@@ -18,6 +18,7 @@ Precision = Literal["float32", "bfloat16"]
 NUMBERS: dict[str, tuple[str, type]] = {"int": ("a whole number", Integral), "float": ("a number", Real)}
 LEAST_STEPS = 1600  # small sets are stable when trained long rather than for 3 epochs (arXiv:2006.04884, 2006.05987)
 MOST_EPOCHS = 20
+FEW_SHOT_EPOCHS = 5.0
 LORA_RATE = 10  # adapters want a larger learning rate than whole weights (Hu et al. 2021, appendix D)
 
 
@@ -52,6 +53,7 @@ class Recipe:
     )
     label_smoothing: float = knob(0.0, "share of certainty given to all labels alike (0)", 0, 0.99)
     class_weights: str | Mapping[str, float] = knob("none", "none, balanced, or label=weight,label=weight,… (none)")
+    few_shot: bool = knob(False, "contrast rows of a class with others, then fit the head: for a few rows per class")
     lora_rank: int = knob(0, "adapters of this rank learn in place of the encoder, often 4 to 64; 0: none do (0)", 0)
     max_length: int | None = knob(None, "tokens of a text at most; else what the model can take", 3)
     max_windows: int | None = knob(
@@ -94,9 +96,10 @@ class Recipe:
             )
         given = {name: value for name, value in given.items() if value is not None}
         Recipe(**given)  # before anything is reckoned from values out of range
-        batch_size = given.get("batch_size", 32 if rows >= 2000 else 16)
+        batch_size = given.get("batch_size", 32 if rows >= 2000 or given.get("few_shot") else 16)
         steps = math.ceil(rows / (batch_size * given.get("gradient_accumulation_steps", 1)))
-        epochs = given.get("epochs", float(min(max(math.ceil(LEAST_STEPS / steps), 1), MOST_EPOCHS)))
+        usual = float(min(max(math.ceil(LEAST_STEPS / steps), 1), MOST_EPOCHS))
+        epochs = given.get("epochs", FEW_SHOT_EPOCHS if given.get("few_shot") else usual)
         rate = 1e-4 if d_model < 512 else 5e-5 if d_model < 768 else 3e-5 if d_model < 1024 else 2e-5
         defaults = {
             "learning_rate": rate * LORA_RATE if given.get("lora_rank") else rate,

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from headwise.core.transformer import Head
 from headwise.errors import InputError
@@ -64,9 +64,11 @@ def fit(head: Head, task: Task, features: Tensor, batch: Batch) -> None:
 
     The problem is convex, so there is one. Features are standardised for it, which the layer then takes over.
     """
+    out = head.out
+    assert isinstance(out, nn.Linear)
     mean, spread = features.double().mean(0), features.double().std(0, correction=0).clamp(min=1e-6)
     x = (features.double() - mean) / spread
-    weight = torch.zeros(head.out.weight.shape, dtype=x.dtype, requires_grad=True)  # [c d]
+    weight = torch.zeros(out.weight.shape, dtype=x.dtype, requires_grad=True)  # [c d]
     bias = torch.zeros(len(weight), dtype=x.dtype, requires_grad=True)
     solver = torch.optim.LBFGS([weight, bias], max_iter=200, line_search_fn="strong_wolfe")
 
@@ -78,5 +80,5 @@ def fit(head: Head, task: Task, features: Tensor, batch: Batch) -> None:
 
     solver.step(closure)  # type: ignore[no-untyped-call]
     with torch.no_grad():
-        head.out.weight.copy_(weight / spread)
-        head.out.bias.copy_(bias - (weight / spread) @ mean)
+        out.weight.copy_(weight / spread)
+        out.bias.copy_(bias - (weight / spread) @ mean)

@@ -154,6 +154,7 @@ def one_pass(state: State, task: Task, train: Examples, rows: Rows, total: float
     """
     batch = train.batch(rows)
     if recipe.few_shot:
+        assert batch.targets is not None
         states = states_of(state.model, batch, recipe.precision)
         ours, means = (task.pooled(one, batch.counts) for one in (state.model.head.features(states), states.means()))
         losses = contrast(ours, means, batch.targets)  # [b]

@@ -52,7 +52,7 @@ def masked_model(start: Path, directory: Path) -> None:
 def place(tmp_path, monkeypatch, table, films, directory_of):
     """A folder with the files the documents speak of, and a tiny model in the place of the starter."""
     rows = [(f"{text} {i}", label) for i in range(6) for text, label in films]
-    for name in ("reviews.csv", "train.tsv"):
+    for name in ("reviews.csv", "train.tsv", "few.tsv"):
         table(tmp_path / name, rows)
     (tmp_path / "reviews.csv").write_text(
         "review,stars\n" + "".join(f'"{text}",{label}\n' for text, label in rows), encoding="utf-8"

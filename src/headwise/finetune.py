@@ -25,6 +25,7 @@ from headwise.progress import Narrator
 from headwise.results import finish, judged_before, write_run
 from headwise.training.data import Source
 from headwise.training.loop import Evaluation, NotFinite, State, Step, training
+from headwise.training.lora import adapted
 from headwise.training.optimizers import optimizer
 from headwise.training.saving import CARD, CHECKPOINTS, make_folder, newest_checkpoint, restore, save_checkpoint
 from headwise.training.tracking import TRACKERS, Listener, refuse_unknown, trackers
@@ -180,12 +181,16 @@ def best_of(tries: Iterable[tuple[Job, State]], before: tuple[Judged, ...], narr
 def run(job: Job, place: Path | None, resume: bool, listeners: Sequence[Listener], narrator: Narrator) -> State:
     """Train to the end, with checkpoints below place, and leave the model with its best weights."""
     model, checkpoints = job.checkpoint.model, None if place is None else place / CHECKPOINTS
-    with vocabulary_in_use(model, job.train, job.valid) as (rows, valid):
-        state = State(model, optimizer(model, job.recipe))
+    recipe = job.recipe
+    with (
+        vocabulary_in_use(model, job.train, job.valid) as (rows, valid),
+        adapted(model, recipe.lora_rank, recipe.seed),
+    ):
+        state = State(model, optimizer(model, recipe))
         if checkpoints is not None and resume:
             go_on(job, state, checkpoints, narrator)
-        trained(job, state, training(state, job.data.task, rows, valid, job.recipe), checkpoints, listeners, narrator)
-        model.load_state_dict(state.best)
+        trained(job, state, training(state, job.data.task, rows, valid, recipe), checkpoints, listeners, narrator)
+        model.load_state_dict(state.best, strict=False)
     return state
 
 

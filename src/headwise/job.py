@@ -17,7 +17,9 @@ from headwise.reading.batches import Examples, Rows
 from headwise.reading.long_texts import MOST_WINDOWS, sizes
 from headwise.reading.text import TextTokenizer, Tokens
 from headwise.tasks.windowed import Windowed
+from headwise.training import few_shot
 from headwise.training.data import Asked, Data, Source, read_data
+from headwise.training.lora import economy
 from headwise.training.recipe import Recipe
 
 FEW = 0.01  # of the training rows: where no more are longer than the model reads they are cut, which is said
@@ -76,11 +78,14 @@ def prepared(
     data = read_data(train, valid, test, asked, seed, known)
     narrator.say(*data.notes)
     task, purpose = data.task, data.task.purpose
-    recipe = Recipe.of(len(data.train), specs(directory, purpose=purpose)[0].d_model, **options)
+    width = specs(directory, purpose=purpose)[0].d_model
+    recipe = Recipe.of(len(data.train), width, **options)
     if recipe.metric is not None and recipe.metric not in task.metrics:
         raise InputError(f"metric {recipe.metric!r}: expected {', '.join(task.metrics)}")
     if recipe.max_windows is not None and not isinstance(task, Windowed):
         raise InputError(f"--max-windows is for tasks of one answer per text, {task.name} is none; leave it out")
+    if recipe.lora_rank >= width:
+        raise InputError(f"lora_rank is {recipe.lora_rank}, expected less than the model's width, {width}")
     redraw = not task.keeps_head(known.get(purpose))
     start = partial(read_model, directory, len(task.labels), purpose, redraw=redraw, dropout=recipe.dropout)
     checkpoint = start(seed=seed)
@@ -91,7 +96,10 @@ def prepared(
         examples, windows = read_texts(data, tokenizer, recipe)
     recipe = replace(recipe, max_windows=windows)
     cuts = [sizes(name, one, tokenizer) for name, one in examples.items()]
-    notes = [*checkpoint.notes, *cuts, *unknown(examples["train"].tokens, name)]
+    said = few_shot.note(task, data.train.truth, recipe.few_shot)
+    if recipe.lora_rank:
+        said.append(economy(checkpoint.model, recipe.lora_rank))
+    notes = [*checkpoint.notes, *said, *cuts, *unknown(examples["train"].tokens, name)]
     settled = [f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in shown(recipe)]
     narrator.say(*notes, f"recipe: {', '.join(settled)}")
     return Job(

@@ -88,7 +88,7 @@ def test_a_step_is_the_gradient_of_the_mean_loss(begin, examples):
     before = copy.deepcopy(state.model)
     task = replace(TASK, class_weights=(0.5, 2.0))
     event = next(training(state, task, examples, examples, recipe))
-    rows = rows_of_step(0, len(examples), recipe)
+    rows = rows_of_step(0, examples, recipe)
     targets = torch.from_numpy(examples.targets[rows])
     logits = before(*batches.packed(examples.tokens, rows))
     loss = torch.nn.functional.cross_entropy(logits, targets, torch.tensor(task.class_weights))
@@ -115,7 +115,7 @@ def test_long_gradients_are_shortened(begin, examples):
 
 def test_an_epoch_sees_every_row_once_and_the_next_in_another_order(examples):
     recipe = replace(PLAIN, batch_size=5, gradient_accumulation_steps=2)
-    epochs = [[rows_of_step(4 * epoch + step, 32, recipe) for step in range(4)] for epoch in (0, 1)]
+    epochs = [[rows_of_step(4 * epoch + step, examples, recipe) for step in range(4)] for epoch in (0, 1)]
     assert [len(rows) for rows in epochs[0]] == [10, 10, 10, 2]
     assert all(sorted(np.concatenate(epoch)) == list(range(32)) for epoch in epochs)
     assert not np.array_equal(*map(np.concatenate, epochs))

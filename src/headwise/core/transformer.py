@@ -237,11 +237,14 @@ class Head(nn.Module):
         last = Words if this.tied else partial(nn.Linear, d)
         self.out = nn.Identity() if this.n_labels is None else last(this.n_labels)
 
+    def features(self, x: Packed) -> Tensor:
+        """What the last layer reads. [n d] -> [b d], or [n d] where nothing is pooled"""
+        pooled = self.dropout_before(POOLS[self.spec.pool](x))
+        return self.dropout(self.norm(self.activation(self.dense(pooled))))
+
     def forward(self, x: Packed, table: Tensor | None = None) -> Tensor:
         """[n d] -> [b d] -> [b n_labels], or [n n_labels] where nothing is pooled; tied to the tokens' table [v e]"""
-        pooled = self.dropout_before(POOLS[self.spec.pool](x))
-        last = self.dropout(self.norm(self.activation(self.dense(pooled))))
-        return self.out(last, table) if self.spec.tied else self.out(last)
+        return self.out(self.features(x), table) if self.spec.tied else self.out(self.features(x))
 
 
 class HeadedEncoder(nn.Module):

@@ -17,7 +17,8 @@ from headwise.core.transformer import HeadedEncoder
 from headwise.reading.batches import Batch, Examples, Rows, by_length, passes, shuffled
 from headwise.reading.text import Tokens
 from headwise.tasks.task import Task
-from headwise.training.optimizers import learning_rate, set_learning_rate
+from headwise.training.few_shot import contrast, fit, in_pairs
+from headwise.training.optimizers import learning, learning_rate, set_learning_rate
 from headwise.training.recipe import Precision, Recipe
 
 
@@ -62,7 +63,7 @@ class State:
     step: int = 0
     best_step: int = 0
     best_score: float = -math.inf
-    best: dict[str, Tensor] = field(default_factory=dict)  # the weights of best_step
+    best: dict[str, Tensor] = field(default_factory=dict)  # the learning weights of best_step
     seconds: float = 0.0  # in steps and evaluations
     losses: list[float] = field(default_factory=list)  # of every step so far
     history: list[dict[str, Any]] = field(default_factory=list)  # evaluations so far
@@ -89,27 +90,29 @@ def training(state: State, task: Task, train: Examples, valid: Examples, recipe:
     while not state.stopped:
         due = state.step > 0 and (state.step % every == 0 or state.step == steps)
         if due and (not state.history or state.history[-1]["step"] < state.step):
-            yield evaluation(state, task, valid, recipe, steps, rows_of_step(state.step - 1, len(train), recipe))
+            yield evaluation(state, task, train, valid, recipe, steps)
         else:
             yield one_step(state, task, train, recipe, steps)
 
 
-def evaluation(state: State, task: Task, valid: Examples, recipe: Recipe, steps: int, last: Rows) -> Evaluation:
+def evaluation(state: State, task: Task, train: Examples, valid: Examples, recipe: Recipe, steps: int) -> Evaluation:
     """Try the model on the validation rows; keep its weights where it is better than ever before.
 
-    last: the training rows of the step before, which are to blame where the model makes no numbers any more.
+    The training rows of the step before are to blame where the model makes no numbers any more.
     """
     began = time.perf_counter()
+    if recipe.few_shot:
+        fit_head(state.model, task, train, recipe.precision)
     metric = recipe.metric or task.metric
     outputs, loss = predicted(state.model, task, valid, precision=recipe.precision)
     if not np.isfinite(loss):
-        raise NotFinite(state.step, last)
+        raise NotFinite(state.step, rows_of_step(state.step - 1, train, recipe))
     answers = task.decide(valid, outputs)
     scores = task.scored(valid.truth, answers)
     best = scores.named(metric) > state.best_score
     if best:
         state.best_step, state.best_score = state.step, scores.named(metric)
-        state.best = {name: weight.clone() for name, weight in state.model.state_dict().items()}
+        state.best = {name: weight.detach().clone() for name, weight in learning(state.model).items()}
     waited = sum(entry["step"] > state.best_step for entry in state.history) + (not best)
     stop = state.step == steps or 0 < recipe.patience <= waited
     seen = {name: scores.named(name) for name in dict.fromkeys((metric, *[*task.metrics][:2]))}
@@ -122,7 +125,7 @@ def evaluation(state: State, task: Task, valid: Examples, recipe: Recipe, steps:
 def one_step(state: State, task: Task, train: Examples, recipe: Recipe, steps: int) -> Step:
     """Forward, backward and update over the rows whose turn it is."""
     began = time.perf_counter()
-    rows = rows_of_step(state.step, len(train), recipe)
+    rows = rows_of_step(state.step, train, recipe)
     rate = learning_rate(recipe, state.step, steps)
     total = float(task.weights(train.targets[rows]).sum())
     losses = []
@@ -130,7 +133,7 @@ def one_step(state: State, task: Task, train: Examples, recipe: Recipe, steps: i
         torch.manual_seed(recipe.seed * 1_000_003 + state.step)
         state.model.train()
         for some in passes(rows, train.lengths, recipe.batch_size):
-            losses.append(one_pass(state, task, train, some, total, recipe.precision))
+            losses.append(one_pass(state, task, train, some, total, recipe))
     norm = nn.utils.clip_grad_norm_(state.model.parameters(), recipe.max_grad_norm or float("inf"))
     if not torch.isfinite(norm):
         raise NotFinite(state.step + 1, rows)
@@ -144,14 +147,20 @@ def one_step(state: State, task: Task, train: Examples, recipe: Recipe, steps: i
     return Step(state.step, state.losses[-1], rate, float(norm), tokens, seconds)
 
 
-def one_pass(state: State, task: Task, train: Examples, rows: Rows, total: float, precision: Precision) -> float:
+def one_pass(state: State, task: Task, train: Examples, rows: Rows, total: float, recipe: Recipe) -> float:
     """Forward and backward over some of a step's rows; their share of the step's loss, which is a mean over all.
 
     Because every pass divides by the whole step's weight, cutting a step into more passes changes nothing.
     """
     batch = train.batch(rows)
-    outputs = outputs_of(state.model, batch, precision)
-    losses = task.losses(task.pooled(outputs, batch.counts), batch)  # [b]
+    if recipe.few_shot:
+        assert batch.targets is not None
+        states = states_of(state.model, batch, recipe.precision)
+        ours, means = (task.pooled(one, batch.counts) for one in (state.model.head.features(states), states.means()))
+        losses = contrast(ours, means, batch.targets)  # [b]
+    else:
+        outputs = outputs_of(state.model, batch, recipe.precision)
+        losses = task.losses(task.pooled(outputs, batch.counts), batch)  # [b]
     if not torch.isfinite(losses).all():
         raise NotFinite(state.step + 1, rows[~torch.isfinite(losses.detach()).numpy()])
     loss = losses.sum() / total
@@ -175,11 +184,19 @@ def outputs_of(model: HeadedEncoder, batch: Batch, precision: Precision) -> Tens
     return model.answers(states if batch.asked is None else states.only(batch.asked))
 
 
-def rows_of_step(step: int, count: int, recipe: Recipe) -> Rows:
+def rows_of_step(step: int, train: Examples, recipe: Recipe) -> Rows:
     """The rows of a step, counted from 0; an epoch's last step takes what is left."""
+    count = len(train)
     per_step = recipe.batch_size * recipe.gradient_accumulation_steps
     epoch, place = divmod(step, recipe.steps_per_epoch(count))
-    return shuffled(count, recipe.seed, epoch)[place * per_step : (place + 1) * per_step]
+    order = in_pairs(train.targets, recipe.seed, epoch) if recipe.few_shot else shuffled(count, recipe.seed, epoch)
+    return order[place * per_step : (place + 1) * per_step]
+
+
+def fit_head(model: HeadedEncoder, task: Task, train: Examples, precision: Precision) -> None:
+    """Make the head's last layer the best one for what the model makes of the training rows now."""
+    vectors = torch.from_numpy(features(model, train.tokens, precision, model.head.features))
+    fit(model.head, task, task.pooled(vectors, train.counts), train.batch(np.arange(len(train))))
 
 
 @torch.inference_mode()
@@ -217,10 +234,15 @@ def predicted(
 
 
 @torch.inference_mode()
-def features(model: HeadedEncoder, tokens: Tokens, precision: Precision = "float32") -> np.ndarray[Any, Any]:
-    """What the encoder makes of every sequence: the mean over its positions. [b d]"""
+def features(
+    model: HeadedEncoder,
+    tokens: Tokens,
+    precision: Precision = "float32",
+    pooled: Callable[[Packed], Tensor] = Packed.means,
+) -> np.ndarray[Any, Any]:
+    """What the encoder makes of every sequence: the mean over its positions, or what else is made of them. [b d]"""
     model.eval()
     order, examples = by_length(tokens.lengths), Examples(tokens)
     batches = (examples.batch(rows) for rows in passes(order, tokens.lengths))
-    means = torch.cat([states_of(model, batch, precision).means() for batch in batches])
-    return torch.empty_like(means).index_copy_(0, torch.from_numpy(order), means).numpy()
+    vectors = torch.cat([pooled(states_of(model, batch, precision)) for batch in batches])
+    return torch.empty_like(vectors).index_copy_(0, torch.from_numpy(order), vectors).numpy()

@@ -18,11 +18,16 @@ def depth(name: str, blocks: int) -> int:
     return 0 if name.startswith("encoder.embeddings.") else blocks + 1
 
 
+def learning(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The weights that training changes, by name; the others rest."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
 def groups(model: nn.Module, recipe: Recipe) -> list[dict[str, object]]:
     """Parameters in groups of one learning rate and one weight decay; norms and biases never decay."""
     blocks = len(model.get_submodule("encoder.blocks")._modules)
     found: dict[tuple[int, bool], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
+    for name, parameter in learning(model).items():
         found.setdefault((depth(name, blocks), parameter.dim() > 1), []).append(parameter)
     return [
         {

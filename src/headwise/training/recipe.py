@@ -18,6 +18,8 @@ Precision = Literal["float32", "bfloat16"]
 NUMBERS: dict[str, tuple[str, type]] = {"int": ("a whole number", Integral), "float": ("a number", Real)}
 LEAST_STEPS = 1600  # small sets are stable when trained long rather than for 3 epochs (arXiv:2006.04884, 2006.05987)
 MOST_EPOCHS = 20
+FEW_SHOT_EPOCHS = 5.0
+LORA_RATE = 10  # adapters want a larger learning rate than whole weights (Hu et al. 2021, appendix D)
 
 
 def knob(default: Any, help: str, low: float = -math.inf, high: float = math.inf) -> Any:
@@ -51,6 +53,8 @@ class Recipe:
     )
     label_smoothing: float = knob(0.0, "share of certainty given to all labels alike (0)", 0, 0.99)
     class_weights: str | Mapping[str, float] = knob("none", "none, balanced, or label=weight,label=weight,… (none)")
+    few_shot: bool = knob(False, "contrast rows of a class with others, then fit the head: for a few rows per class")
+    lora_rank: int = knob(0, "adapters of this rank learn in place of the encoder, often 4 to 64; 0: none do (0)", 0)
     max_length: int | None = knob(None, "tokens of a text at most; else what the model can take", 3)
     max_windows: int | None = knob(
         None, "of max_length tokens, in which a longer text is read, 1: it is cut; else 16 where texts need it", 1
@@ -80,9 +84,9 @@ class Recipe:
     def of(rows: int, d_model: int, **given: Any) -> Recipe:
         """The defaults for so many rows and a model so wide, with what the user gave in their place.
 
-        Small models want a larger learning rate; small sets smaller batches and at least LEAST_STEPS steps. A run
-        that sees every row once has nothing to learn by heart, and goes without dropout. Matrix products are in
-        bfloat16 where the processor has instructions for it.
+        Small models want a larger learning rate, adapters one LORA_RATE times as large; small sets smaller batches
+        and at least LEAST_STEPS steps. A run that sees every row once has nothing to learn by heart, and goes
+        without dropout. Matrix products are in bfloat16 where the processor has instructions for it.
         """
         names = [one.name for one in fields(Recipe)]
         unknown = set(given) - set(names)
@@ -92,11 +96,13 @@ class Recipe:
             )
         given = {name: value for name, value in given.items() if value is not None}
         Recipe(**given)  # before anything is reckoned from values out of range
-        batch_size = given.get("batch_size", 32 if rows >= 2000 else 16)
+        batch_size = given.get("batch_size", 32 if rows >= 2000 or given.get("few_shot") else 16)
         steps = math.ceil(rows / (batch_size * given.get("gradient_accumulation_steps", 1)))
-        epochs = given.get("epochs", float(min(max(math.ceil(LEAST_STEPS / steps), 1), MOST_EPOCHS)))
+        usual = float(min(max(math.ceil(LEAST_STEPS / steps), 1), MOST_EPOCHS))
+        epochs = given.get("epochs", FEW_SHOT_EPOCHS if given.get("few_shot") else usual)
+        rate = 1e-4 if d_model < 512 else 5e-5 if d_model < 768 else 3e-5 if d_model < 1024 else 2e-5
         defaults = {
-            "learning_rate": 1e-4 if d_model < 512 else 5e-5 if d_model < 768 else 3e-5 if d_model < 1024 else 2e-5,
+            "learning_rate": rate * LORA_RATE if given.get("lora_rank") else rate,
             "batch_size": batch_size,
             "epochs": epochs,
             "dropout": 0.0 if epochs <= 1 else None,

@@ -20,6 +20,7 @@ from torch import Tensor
 from headwise.errors import InputError
 from headwise.families.hub import sha256
 from headwise.training.loop import State
+from headwise.training.optimizers import learning
 
 MANIFEST = "state.json"
 CARD = "headwise.json"  # in a finished model directory
@@ -95,7 +96,7 @@ def save_checkpoint(directory: Path, state: State, made_for: dict[str, Any]) -> 
     """
     place = directory / f"step-{state.step:08d}"
     with whole(place) as new:
-        save_file(state.model.state_dict(), new / "model.safetensors")
+        save_file(dict(learning(state.model)), new / "model.safetensors")
         save_file(optimizer_tensors(state.optimizer), new / "optimizer.safetensors")
         if state.best_step != state.step:
             save_file(state.best, new / "best.safetensors")
@@ -122,7 +123,7 @@ def newest_checkpoint(directory: Path) -> tuple[Path, dict[str, Any]] | None:
 def restore(state: State, place: Path, manifest: dict[str, Any]) -> None:
     """Put a state back to what it was when the checkpoint was saved."""
     weights = load_file(place / "model.safetensors")
-    state.model.load_state_dict(weights)
+    state.model.load_state_dict(weights, strict=False)  # those that rest are as they were
     best = "best.safetensors"  # one the manifest does not name is left over from an earlier checkpoint of this step
     state.best = load_file(place / best) if best in manifest["sha256"] else weights
     for name in FACTS:

@@ -1,0 +1,84 @@
+"""Few rows per class: the encoder learns which rows belong together, then the head is fitted (SetFit, Tunstall et al.
+2022, arXiv:2209.11055; the loss is that of Khosla et al. 2020, arXiv:2004.11362)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from headwise.core.transformer import Head
+from headwise.errors import InputError
+from headwise.reading.batches import Batch, Rows
+from headwise.tasks.task import Array, Task
+from headwise.tasks.text_classification import TextClassification
+
+FEW = 16  # rows of a class, up to which the mode is worth a try
+TEMPERATURE = 0.1
+PENALTY = 1.0  # on the head's squared weights, as scikit-learn's LogisticRegression has it
+
+
+def note(task: Task, truth: Array, asked: bool) -> list[str]:
+    """A word where the mode fits a table and was not asked for. Raises InputError where it was and does not fit."""
+    one_label = isinstance(task, TextClassification) and not task.multi_label
+    if asked and not one_label:
+        raise InputError("few_shot is for text-classification with one label per text; leave it out")
+    if asked or not one_label:
+        return []
+    typical = int(np.median(np.bincount(truth)))
+    return [f"few rows per class ({typical} as a rule): --few-shot may do better"] if typical <= FEW else []
+
+
+def in_pairs(targets: Array, seed: int, epoch: int) -> Rows:
+    """The order of an epoch in which rows of a class come two by two, so that few are alone in a batch. [rows]
+
+    A pure function of its arguments, as that of any other epoch.
+    """
+    generator = np.random.default_rng([seed, epoch])
+    order = generator.permutation(len(targets))
+    pairs = [
+        mine[at : at + 2]
+        for name in np.unique(targets)
+        for mine in [order[targets[order] == name]]
+        for at in range(0, len(mine), 2)
+    ]
+    return np.concatenate([pairs[at] for at in generator.permutation(len(pairs))])
+
+
+def contrast(features: Tensor, means: Tensor, targets: Tensor) -> Tensor:
+    """Each row's loss: it is small where rows are near those of their class and far from others. [b d] -> [b]
+
+    A row's features, which the head's last layer reads, are compared with the mean over every row's positions, and
+    the reverse. Such means are what a model that was made to compare texts is good at; most heads read the first
+    position only, and so learn to say the same.
+    """
+    scores = F.normalize(features, dim=1) @ F.normalize(means, dim=1).T / TEMPERATURE  # [b b]
+    same = (targets[:, None] == targets).to(scores.dtype)
+    both = (scores.log_softmax(1) * same).sum(1) + (scores.T.log_softmax(1) * same).sum(1)
+    return -both / (2 * same.sum(1))
+
+
+def fit(head: Head, task: Task, features: Tensor, batch: Batch) -> None:
+    """Make the head's last layer the best there is for its rows' features [b d], by the task's loss and PENALTY.
+
+    The problem is convex, so there is one. Features are standardised for it, which the layer then takes over.
+    """
+    out = head.out
+    assert isinstance(out, nn.Linear)
+    mean, spread = features.double().mean(0), features.double().std(0, correction=0).clamp(min=1e-6)
+    x = (features.double() - mean) / spread
+    weight = torch.zeros(out.weight.shape, dtype=x.dtype, requires_grad=True)  # [c d]
+    bias = torch.zeros(len(weight), dtype=x.dtype, requires_grad=True)
+    solver = torch.optim.LBFGS([weight, bias], max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        solver.zero_grad()
+        loss = task.losses(F.linear(x, weight, bias), batch).sum() + PENALTY / 2 * weight.square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    solver.step(closure)  # type: ignore[no-untyped-call]
+    with torch.no_grad():
+        out.weight.copy_(weight / spread)
+        out.bias.copy_(bias - (weight / spread) @ mean)

@@ -89,12 +89,11 @@ def prepared(
     redraw = not task.keeps_head(known.get(purpose))
     start = partial(read_model, directory, len(task.labels), purpose, redraw=redraw, dropout=recipe.dropout)
     checkpoint = start(seed=seed)
-    task = task.settled(recipe.class_weights, recipe.label_smoothing, data.train.truth)
+    data = replace(data, task=task.settled(recipe.class_weights, recipe.label_smoothing, data.train.truth))
     most = min(recipe.max_length or checkpoint.max_length, checkpoint.max_length)
     tokenizer = TextTokenizer.read(directory, most, checkpoint.vocab_size, recipe.max_windows or 1)
     with narrator.wait("reading the texts"):
-        examples, windows = read_texts(data, tokenizer, recipe)
-    recipe = replace(recipe, max_windows=windows)
+        examples, recipe = read_texts(data, tokenizer, recipe)
     cuts = [sizes(name, one, tokenizer) for name, one in examples.items()]
     said = few_shot.note(task, data.train.truth, recipe.few_shot)
     if recipe.lora_rank:
@@ -104,7 +103,7 @@ def prepared(
     narrator.say(*notes, f"recipe: {', '.join(settled)}")
     return Job(
         name,
-        replace(data, task=task),
+        data,
         checkpoint,
         tokenizer,
         examples["train"],
@@ -116,22 +115,24 @@ def prepared(
     )
 
 
-def read_texts(data: Data, tokenizer: TextTokenizer, recipe: Recipe) -> tuple[dict[str, Examples], int]:
-    """The texts of each split made ready for the model, and in how many windows a text may have been read.
+def read_texts(data: Data, tokenizer: TextTokenizer, recipe: Recipe) -> tuple[dict[str, Examples], Recipe]:
+    """The texts of each split made ready for the model, and the recipe with what became of long ones.
 
-    Where the recipe does not say what becomes of long texts: MOST_WINDOWS, but 1 where they are FEW.
+    Where it does not say, they are read in MOST_WINDOWS, or cut where they are FEW.
     """
 
     def ready() -> dict[str, Examples]:
         return {part.name: data.task.examples(tokenizer, part.texts, part.truth) for part in data.parts}
 
     found = ready()
+    if not isinstance(data.task, Windowed):
+        return found, recipe
     long = any(one.tokens.cut.any() for one in found.values())
     few = long and (found["train"].tokens.cut > 0).mean() <= FEW
-    if isinstance(data.task, Windowed) and recipe.max_windows is None and recipe.max_length is None and not few:
+    if recipe.max_windows is None and recipe.max_length is None and not few:
         tokenizer.max_windows = MOST_WINDOWS
         found = ready() if long else found
-    return found, tokenizer.max_windows
+    return found, replace(recipe, max_windows=tokenizer.max_windows)
 
 
 def shown(recipe: Recipe) -> list[tuple[str, Any]]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import transformers
 
+from headwise.core import spec
+from headwise.families import FAMILIES as FAMILIES_OF
 from headwise.families.checkpoint import read_model, write_model
 
 FAMILIES = {
@@ -64,3 +68,20 @@ def test_another_head_is_left_out_and_said(purpose, tiny, tmp_path):
     read = read_model(tmp_path, 4, purpose)
     assert any("not needed for this task" in note for note in read.notes)
     assert any("drawn anew" in note for note in read.notes) == (purpose != "Model")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("draws", "change"),
+    [({}, {"activation": "gelu_tanh"}), ({"std": 0.03, "norms": 0.05}, {"norm": spec.Norm(eps=1e-5)})],
+)
+def test_a_wrong_head_for_masks_fails_parity(draws, change, tiny, ragged, difference, tmp_path, monkeypatch):
+    peer = tiny("Bert", "ForMaskedLM", **draws)
+    ids, padded = ragged(pad=peer.config.pad_token_id)
+    peer.save_pretrained(tmp_path)
+    right = FAMILIES_OF["bert"]
+    wanted, head = theirs_of(peer, padded, ids, "ForMaskedLM"), right.heads["ForMaskedLM"]
+    assert difference(read_model(tmp_path, 0, "ForMaskedLM").model.eval()(ids), wanted) < 1e-5
+    wrong = replace(head, spec=lambda *given: replace(head.spec(*given), **change))
+    monkeypatch.setitem(FAMILIES_OF, "bert", replace(right, heads={**right.heads, "ForMaskedLM": wrong}))
+    assert difference(read_model(tmp_path, 0, "ForMaskedLM").model.eval()(ids), wanted) > 1e-5

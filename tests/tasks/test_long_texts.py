@@ -12,6 +12,8 @@ import torch
 
 import headwise
 from headwise.errors import InputError
+from headwise.reading.text import TextTokenizer
+from headwise.tasks.regression import Regression
 from headwise.tasks.text_classification import TextClassification
 
 FAST = {"learning_rate": 3e-3, "batch_size": 8, "epochs": 60, "eval_steps": 10, "patience": 99, "quiet": True}
@@ -85,6 +87,23 @@ def test_outputs_are_averaged_by_text_and_left_alone_where_each_has_one_window()
     task, outputs = TextClassification(("a", "b")), torch.tensor([[1.0, 2], [3, 6], [5, 1]])
     assert task.pooled(outputs, None) is outputs
     assert torch.equal(task.pooled(outputs, np.array([2, 1])), torch.tensor([[2.0, 4], [5, 1]]))
+
+
+def test_numbers_are_read_in_windows_too_and_keep_their_unit(directory_of, rows):
+    tokenizer = TextTokenizer.read(directory_of("bert"), 66, None, 16)
+    task, truth = Regression(("score",), mean=5.0, spread=2.0), np.array([9.0, 5.0])
+    examples = task.examples(tokenizer, [rows[0][0], "dull"], truth)
+    assert examples.counts.tolist() == [2, 1] and examples.targets.tolist() == [2.0, 0.0] and examples.truth is truth
+    outputs = task.pooled(torch.tensor([[1.0], [3.0], [-1.0]]), examples.counts)
+    assert task.decide(examples, outputs).tolist() == [9.0, 3.0]
+
+
+def test_windows_are_refused_where_a_text_has_more_than_one_answer(directory_of, table, tmp_path):
+    rows = table(
+        tmp_path / "a.jsonl", [(["a", "film"], ["O", "B-X"]), (["dull", "film"], ["O", "B-X"])], "tokens", "tags"
+    )
+    with pytest.raises(InputError, match=r"--max-windows is for tasks of one answer per text, token-classification is"):
+        headwise.train(rows, rows, model=str(directory_of("bert")), max_windows=2, **QUICK)
 
 
 def test_few_long_texts_are_cut_and_said(directory_of, rows, films, table, tmp_path):

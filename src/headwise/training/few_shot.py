@@ -62,12 +62,15 @@ def contrast(features: Tensor, means: Tensor, targets: Tensor) -> Tensor:
 def fit(head: Head, task: Task, features: Tensor, batch: Batch) -> None:
     """Make the head's last layer the best there is for its rows' features [b d], by the task's loss and PENALTY.
 
-    The problem is convex, so there is one. Features are standardised for it, which the layer then takes over.
+    The problem is convex, so there is one. Features are centred and scaled for it, all by the same number: one that
+    hardly varies in a few rows must not count for much. The layer then takes that over.
     """
     out = head.out
     assert isinstance(out, nn.Linear)
-    mean, spread = features.double().mean(0), features.double().std(0, correction=0).clamp(min=1e-6)
-    x = (features.double() - mean) / spread
+    mean = features.double().mean(0)
+    x = features.double() - mean
+    scale = x.square().mean().sqrt().clamp(min=1e-6)
+    x = x / scale
     weight = torch.zeros(out.weight.shape, dtype=x.dtype, requires_grad=True)  # [c d]
     bias = torch.zeros(len(weight), dtype=x.dtype, requires_grad=True)
     solver = torch.optim.LBFGS([weight, bias], max_iter=200, line_search_fn="strong_wolfe")
@@ -80,5 +83,5 @@ def fit(head: Head, task: Task, features: Tensor, batch: Batch) -> None:
 
     solver.step(closure)  # type: ignore[no-untyped-call]
     with torch.no_grad():
-        out.weight.copy_(weight / spread)
-        out.bias.copy_(bias - (weight / spread) @ mean)
+        out.weight.copy_(weight / scale)
+        out.bias.copy_(bias - weight @ mean / scale)

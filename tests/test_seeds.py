@@ -54,6 +54,13 @@ def test_it_is_not_tried_for_ever(how, monkeypatch):
     assert "lower --learning-rate" in notes[-1]
 
 
+def test_a_run_of_few_steps_is_told_to_train_longer_and_not_tried_again(how, monkeypatch):
+    monkeypatch.setattr(State, "collapsed", property(lambda state: True))
+    monkeypatch.setattr("headwise.finetune.FEW_STEPS", 50)
+    notes = headwise.train(**how, epochs=1, quiet=True).report.notes
+    assert ["train longer" in note for note in notes if " came to nothing" in note] == [True]
+
+
 def test_what_is_called_a_collapse():
     task, truth = TextClassification(("a", "b")), np.arange(20) % 2
     assert task.collapsed(truth, np.zeros(20, int))

@@ -15,8 +15,8 @@ from headwise.core.packed import Lengths, Packed
 from headwise.errors import InputError
 from headwise.reading.answers import Answer
 from headwise.reading.batches import Batch, Examples
+from headwise.reading.contexts import Windows, in_windows
 from headwise.reading.text import TextTokenizer, Tokens
-from headwise.reading.windows import Windows, windows
 from headwise.tasks.question_answering import QuestionAnswering, best_threshold, furthest, pieces, places
 
 FAST = {"learning_rate": 3e-3, "batch_size": 8, "epochs": 80, "eval_steps": 20, "patience": 99, "quiet": True}
@@ -179,8 +179,8 @@ def test_a_directory_of_other_tools_is_asked_and_trained_on(tiny, directory_of, 
         (("who", "i left", {"text": ["we"], "answer_start": [2]}), r"line 3: .*'we' is not .* \(at 2 stands 'le'\)"),
         (("who", "i left", {"text": ["i"], "answer_start": ["x"]}), r"line 3: .*: its place is 'x', expected a number"),
         (("who", "i left", {"text": ["i"], "answer_start": [0, 2]}), r"line 3: .*: 1 texts and 2 places"),
-        ((" ", "i left", "i"), r"line 3: the text is empty"),
-        (("who", "", "i"), r"line 3: the text is empty"),
+        ((" ", "i left", "i"), r"line 3: the text in column question is empty"),
+        (("who", "", "i"), r"line 3: the text in column context is empty"),
     ],
 )
 def test_a_row_that_cannot_be_right_is_refused(row, told, table, tmp_path):
@@ -239,7 +239,7 @@ def test_targets_point_at_the_answer_in_every_window_that_holds_it_whole(directo
     tokenizer = TextTokenizer.read(directory_of("bert"), 12)
     context = "she smiles and the music plays , we laughed all the way home and far too long"
     answer = Answer("laughed all", context.index("laughed"))
-    tokens, layout = windows(tokenizer, [("i", context), ("i", "the end")])
+    tokens, layout = in_windows(tokenizer, [("i", context), ("i", "the end")])
     found = places(tokens.starts, layout, [answer, None])
     assert len(layout.row) > 3 and list(layout.firsts) == [0, len(layout.row) - 1]
     held = 0

@@ -20,9 +20,9 @@ from headwise.judging.sections import Findings
 from headwise.reading.answers import Answer, read_answers, remarks
 from headwise.reading.batches import Batch, Examples, Rows
 from headwise.reading.columns import Columns
+from headwise.reading.contexts import Windows, in_windows
 from headwise.reading.records import Records
 from headwise.reading.text import Text, TextTokenizer
-from headwise.reading.windows import Windows, windows
 from headwise.tasks.task import Array, Task
 
 LONGEST = 30  # tokens of an answer at most, unless the validation rows have longer ones
@@ -105,7 +105,7 @@ class QuestionAnswering(Task):
 
     def examples(self, tokenizer: TextTokenizer, texts: Sequence[Text], truth: Array | None = None) -> Examples:
         """Windows, and where in each its answer begins and ends."""
-        tokens, layout = windows(tokenizer, texts)
+        tokens, layout = in_windows(tokenizer, texts)
         targets = None if truth is None else places(tokens.starts, layout, [chosen(answers) for answers in truth])
         return Examples(tokens, targets, truth, layout=layout, origin=layout.row)
 

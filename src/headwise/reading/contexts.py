@@ -31,7 +31,7 @@ class Windows:
         return np.searchsorted(self.row, np.arange(len(self.contexts)))
 
 
-def windows(tokenizer: TextTokenizer, pairs: Sequence[Text]) -> tuple[Tokens, Windows]:
+def in_windows(tokenizer: TextTokenizer, pairs: Sequence[Text]) -> tuple[Tokens, Windows]:
     """b pairs of question and context -> w sequences of tokens, none of them longer than the tokenizer's max_length.
 
     Raises InputError for what is no pair, for one with an empty side, and for a question longer than half of that.

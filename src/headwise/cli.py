@@ -33,6 +33,7 @@ app = typer.Typer(
 
 Table = Annotated[Path, typer.Argument(help="csv, tsv, jsonl or parquet; the first three also as .gz")]
 Run = Annotated[Path, typer.Argument(help="directory of a finished run, or any Hugging Face classifier")]
+PREFIXES = ("query_prefix", "document_prefix")  # a model keeps those of its training
 Json = Annotated[bool, typer.Option("--json", help="print JSON for programs")]
 
 
@@ -147,7 +148,7 @@ def weights(given: str) -> str | dict[str, float]:
 
 
 @app.command()
-@options_from(*takes(Asked, "Table", "task"))
+@options_from(*takes(Asked, "Table", "task", *PREFIXES))
 def evaluate(run: Run, table: Table, *, as_json: Json = False, **options: Any) -> None:
     """Score a model on a table with labels."""
     from headwise.judging.report import as_text
@@ -162,7 +163,7 @@ def evaluate(run: Run, table: Table, *, as_json: Json = False, **options: Any) -
 
 
 @app.command()
-@options_from(*takes(Asked, "Table", "task", "label_column", "label_separator", "skip_empty"))
+@options_from(*takes(Asked, "Table", "task", *PREFIXES, "label_column", "label_separator", "skip_empty"))
 def predict(
     run: Run,
     texts: Annotated[list[str] | None, typer.Argument(help="texts; else --input, else lines of standard input")] = None,
@@ -302,7 +303,7 @@ def explain(
 
 
 @app.command()
-@options_from(*takes(Asked, "Table", "task", "label_column", "label_separator", "skip_empty"))
+@options_from(*takes(Asked, "Table", "task", *PREFIXES, "label_column", "label_separator", "skip_empty"))
 def words(
     run: Run,
     table: Table,
@@ -330,7 +331,7 @@ def words(
 
 
 @app.command()
-@options_from(*takes(Asked, "Table", "task"))
+@options_from(*takes(Asked, "Table", "task", *PREFIXES))
 def heads(
     run: Run,
     table: Table,

@@ -137,10 +137,10 @@ class FeatureExtraction(Task):
         if not settings:
             return self  # a directory made by other tools
         found = dict(settings)
-        calibration = found.pop("calibration")
-        if found["relation"] not in get_args(Relation) or not all(isinstance(text, str) for text in found.values()):
+        calibration = found.pop("calibration", None)
+        if found.get("relation") not in get_args(Relation) or not all(isinstance(text, str) for text in found.values()):
             raise ValueError("settings")
-        numbers = None if calibration is None else {name: float(number) for name, number in calibration.items()}
+        numbers = None if calibration is None else {name: float(number) for name, number in dict(calibration).items()}
         return replace(self, calibration=None if numbers is None else Calibration(**numbers), **found)
 
     def examples(self, tokenizer: TextTokenizer, texts: Sequence[Text], truth: Array | None = None) -> Examples:

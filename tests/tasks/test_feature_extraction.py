@@ -115,7 +115,7 @@ def test_what_is_asked_of_it(run_of, films):
 
 
 def test_prefixes_are_kept_and_put_before_texts(run_of, films):
-    model, place, _ = run_of("bert", "labels")
+    place = run_of("bert", "labels")[1]
     again = headwise.load(place)
     assert (again.task.query_prefix, again.task.document_prefix) == ("film : ", "home ")
     prompts = json.loads((place / "config_sentence_transformers.json").read_text())
@@ -270,3 +270,52 @@ def test_train_evaluate_and_predict(films, table, tmp_path, directory_of, comman
     for name in ("vectors.csv", "vectors.jsonl"):
         assert command("predict", tmp_path / "run", "--input", single, "--output", tmp_path / name)[0] == 0
     assert len(json.loads((tmp_path / "vectors.jsonl").read_text().splitlines()[0])["vector"]) == 32
+
+
+def test_search_gives_ranked_hits_with_scores_or_none(films, table, tmp_path, run_of, command):
+    _, place, file = run_of("bert", "pairs")
+    status, shown, said = command("search", place, "--documents", file, "--top-k", 3, films[0][0], films[4][0])
+    assert status == 0 and "8 distinct documents in column text_b of 8 rows" in said
+    first, second = (json.loads(line) for line in shown.splitlines())
+    assert (first["query"], first["hits"][0]["text"], second["hits"][0]["text"]) == (films[0][0], PARTNERS[0], "好看")
+    assert first["hits"][0]["document"] == 0 and 0.5 <= first["hits"][0]["score"] <= 1
+    assert [hit["cosine"] for hit in first["hits"]] == sorted([h["cosine"] for h in first["hits"]], reverse=True)
+    assert command("search", place, "--documents", file, "--least", "1.1", films[0][0])[1] == (
+        json.dumps({"query": films[0][0], "hits": []}) + "\n"
+    )
+
+
+def test_search_refuses_what_it_cannot_do(films, table, tmp_path, run_of, command, directory_of):
+    _, place, file = run_of("bert", "scores")
+    status, _, said = command("search", place, "--documents", file, "--least", "0.5", "a film")
+    assert status == 2 and "never learnt how sure it can be" in said
+    status, shown, _ = command("search", place, "--documents", file, "a film")
+    assert status == 0 and {hit["score"] for hit in json.loads(shown)["hits"]} == {None}
+    empty = table(tmp_path / "empty.tsv", [(" ", "a")], "text_b", "other")
+    status, _, said = command("search", place, "--documents", empty, "a film")
+    assert status == 2 and "column text_b holds no text" in said
+    status, _, said = command("search", place, "--documents", file, "--top-k", 0, "a film")
+    assert status == 2 and "top_k is 0, expected 1 or more" in said
+    status, _, said = command("search", place, "--documents", file, "--reranker", place, "a film")
+    assert status == 2 and "a re-ranker says of a pair whether it is right" in said
+    classifier = tmp_path / "classifier"
+    headwise.train(table(tmp_path / "f.tsv", films), tmp_path / "f.tsv", model=str(directory_of("bert")),
+                   epochs=1, with_baselines=False, quiet=True).save(classifier)  # fmt: skip
+    status, _, said = command("search", classifier, "--documents", file, "a film")
+    assert status == 2 and "search takes a model of feature-extraction, found one of text-classification" in said
+
+
+def test_a_reranker_puts_the_hits_in_its_own_order(films, table, tmp_path, run_of, directory_of, command):
+    """It learns to like one document, whatever is looked for."""
+    _, place, file = run_of("bert", "pairs")
+    texts = [text for text, _ in films]
+    rows = [(text, partner, int(partner == "home")) for text in texts for partner in PARTNERS]
+    pairs = table(tmp_path / "pairs.tsv", rows, "text_a", "text_b", "label")
+    how = FAST | {"class_weights": "balanced", "with_baselines": False, "out": tmp_path / "second", "epochs": 10}
+    headwise.train(pairs, pairs, model=str(directory_of("bert")), metric="macro_f1", **how)
+    order = ("--least", "0", "--reranker", tmp_path / "second")
+    status, shown, said = command("search", place, "--documents", file, *order, *texts)
+    assert status == 0 and "re-ranker: the more likely 1, the better" in said
+    found = [json.loads(line)["hits"] for line in shown.splitlines()]
+    assert [hits[0]["text"] for hits in found] == ["home"] * 8
+    assert all({hit["text"] for hit in hits} == set(PARTNERS) for hits in found)

@@ -196,4 +196,4 @@ class Calibration:
 
     def probabilities(self, cosines: np.ndarray) -> np.ndarray:
         """The chance of being right, by cosine."""
-        return np.asarray(1 / (1 + np.exp(-(self.slope * cosines + self.base))))
+        return np.asarray(np.exp(-np.logaddexp(0, -(self.slope * cosines + self.base))))

@@ -63,8 +63,8 @@ class TestBattery:
     def test_it_learns_its_rows_by_heart(self, family, kind, run_of):
         model, _, file = run_of(family, kind)
         metric = model.task.metric
-        assert model.report.verdicts[-1].scores.named(metric) > 0.98
-        assert model.evaluate(file).named(metric) > 0.98
+        assert model.report.verdicts[-1].scores.named(metric) > 0.95
+        assert model.evaluate(file).named(metric) > 0.95
         if kind == "pairs":
             assert model.evaluate(file).named("recall_at_1") == 1.0
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.stats import rankdata
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, roc_auc_score
@@ -18,6 +19,7 @@ from sklearn.metrics.pairwise import linear_kernel
 
 from headwise.errors import InputError, listing
 from headwise.judging.baselines import Text, mostly_chinese
+from headwise.judging.regression import correlation
 
 DEPTH = 10  # as far down as a ranking is looked at
 RANKINGS = {"mrr": "MRR@10", "ndcg": "nDCG@10", "recall_at_1": "recall@1", "recall_at_10": "recall@10"}
@@ -51,7 +53,7 @@ def score(truth: np.ndarray, answers: np.ndarray, relation: str) -> RankingScore
     """Score answers by what the rows say: pairs, labels or scores. What cannot be told (no row, one class) is 0."""
     values, cosines, found = truth[:, 0], answers[:, 0], {}
     if relation == "scores":
-        found = {"spearman": correlation(ranks(values), ranks(cosines)), "pearson": correlation(values, cosines)}
+        found = {"spearman": correlation(rankdata(values), rankdata(cosines)), "pearson": correlation(values, cosines)}
     if relation == "labels":
         both = len(np.unique(values)) == 2
         found["average_precision"] = float(average_precision_score(values, cosines)) if both else 0.0
@@ -82,19 +84,6 @@ def questions(truth: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     for rows in np.split(order, np.flatnonzero(np.diff(truth[order, 1])) + 1):
         if len(rows):
             yield int(rows[0]), rows
-
-
-def correlation(one: np.ndarray, other: np.ndarray) -> float:
-    """Pearson's r, and 0 where one of the two never changes."""
-    if len(one) < 2 or np.ptp(one) == 0 or np.ptp(other) == 0:
-        return 0.0
-    return float(np.corrcoef(one, other)[0, 1])
-
-
-def ranks(values: np.ndarray) -> np.ndarray:
-    """The rank of each value, of equal ones their mean rank, so that Pearson's r of ranks is Spearman's."""
-    _, place, times = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(times) - (times - 1) / 2)[place]
 
 
 def numbers(texts: Iterable[str]) -> np.ndarray:

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.stats import rankdata
 
 from headwise.judging.baselines import Text
 from headwise.judging.plots import BLUE, ORANGE, axes, svg
-from headwise.judging.ranking import Calibration, Duels, ranks
+from headwise.judging.ranking import Calibration, Duels
 from headwise.judging.sections import Column, Findings, Plot, Section, Table, beginning
 
 LEAST = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95)  # chances of being right, from which on a text is worth an answer
@@ -82,7 +83,7 @@ def similarities(values: np.ndarray, cosines: np.ndarray, texts: Sequence[Text])
     drawn = axes("score in the table", "cosine")
     shown = np.linspace(0, len(values) - 1, min(len(values), 1000)).astype(int)
     drawn.scatter(values[shown], cosines[shown], s=8, color=BLUE, alpha=0.4, linewidths=0)
-    off = (ranks(cosines) - ranks(values)) / len(values)  # [rows] -1 to 1
+    off = (rankdata(cosines) - rankdata(values)) / len(values)  # [rows] -1 to 1
     worst = np.argsort(-np.abs(off), kind="stable")[:30]
     rows = []
     for row in worst.tolist():

@@ -133,15 +133,22 @@ class FeatureExtraction(Task):
         return kept
 
     def restored(self, settings: Mapping[str, Any]) -> FeatureExtraction:
-        """The reverse of settings."""
+        """The reverse of settings. Raises InputError for what is none of them."""
         if not settings:
             return self  # a directory made by other tools
         found = dict(settings)
-        calibration = found.pop("calibration", None)
-        if found.get("relation") not in get_args(Relation) or not all(isinstance(text, str) for text in found.values()):
-            raise ValueError("settings")
-        numbers = None if calibration is None else {name: float(number) for name, number in dict(calibration).items()}
-        return replace(self, calibration=None if numbers is None else Calibration(**numbers), **found)
+        try:
+            numbers = found.pop("calibration", None)
+            fitted = (
+                None if numbers is None else Calibration(**{name: float(one) for name, one in dict(numbers).items()})
+            )
+            if found.get("relation") not in get_args(Relation) or not all(
+                isinstance(one, str) for one in found.values()
+            ):
+                raise ValueError
+            return replace(self, calibration=fitted, **found)
+        except (TypeError, ValueError):
+            raise InputError("settings are not as headwise writes them") from None
 
     def examples(self, tokenizer: TextTokenizer, texts: Sequence[Text], truth: Array | None = None) -> Examples:
         """Pairs as two sequences a row, the first and the second text; single texts, read as first ones, as one."""
@@ -191,12 +198,12 @@ class FeatureExtraction(Task):
             return [{"vector": vector} for vector in vectors.tolist()]
         return [{"cosine": cosine} for cosine in (vectors[0::2] * vectors[1::2]).sum(1).tolist()]
 
-    def calibrated(self, examples: Examples, outputs: Tensor) -> FeatureExtraction:
+    def tuned(self, valid: Examples, outputs: Tensor) -> FeatureExtraction:
         """With the chance that the nearest text is right, where rows say what is right."""
         if self.relation == "scores":
             return self
         vectors = self.vectors(outputs)
-        return replace(self, calibration=Calibration.of(ranking.duels(vectors[0::2], vectors[1::2], examples.truth)))
+        return replace(self, calibration=Calibration.of(ranking.duels(vectors[0::2], vectors[1::2], valid.truth)))
 
     def baselines(
         self, train: Sequence[Text], truth: Array, texts: Sequence[Text], seed: int

@@ -83,7 +83,7 @@ class Model:
         self.refuse_half_pairs(texts)
         examples = self.task.examples(self.tokenizer, texts)
         if examples.tokens.cut.any():
-            warnings.warn(sizes("asked", examples, self.tokenizer), stacklevel=3)
+            warnings.warn(sizes("asked", examples, self.tokenizer, self.task.apart), stacklevel=3)
         outputs, _ = predicted(self.checkpoint.model, self.task, examples, done)
         return examples, outputs
 
@@ -152,7 +152,7 @@ class Model:
             outputs,
             ((verdict, answers),),
             facts=(("rows", f"{len(part):,}"), ("seconds", f"{seconds:.1f}")),
-            notes=(*notes, sizes(part.name, examples, self.tokenizer)),
+            notes=(*notes, sizes(part.name, examples, self.tokenizer, self.task.apart)),
             metric=self.task.metric,
             history=(),
         )

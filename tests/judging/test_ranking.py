@@ -119,3 +119,16 @@ def test_tfidf_finds_what_shares_words_in_english_and_in_chinese():
     chinese = [("花呗怎么还款", "还款在花呗里点"), ("借呗额度多少", "额度看借呗首页")]
     answers = ranking.tfidf(chinese, chinese)
     assert ranking.score(truth_of(*zip(*chinese, strict=True)), answers, "pairs").named("mrr") == 1.0
+
+
+def test_intervals_draw_questions_not_rows():
+    """A question's rows stand and fall together: with 100 of them, a share of a half lies within about 0.1."""
+    first = [f"q{i // 3}" for i in range(300)]
+    truth = truth_of(first, [f"d{i}" for i in range(300)])
+    answers = np.full((300, 11), -1.0)
+    answers[:150, 1] = truth[np.arange(150) // 3 * 3, 2]
+    found = ranking.intervals(truth, answers, "pairs", 300)
+    assert (found["mrr"].low, found["mrr"].high) == pytest.approx((0.4, 0.6), abs=0.03)
+    assert set(found) == set(ranking.RANKINGS)
+    nothing = ranking.intervals(truth * [0, 1, 1], answers, "labels", 10)
+    assert (nothing["mrr"].low, nothing["mrr"].high) == (0, 1)

@@ -19,6 +19,7 @@ from sklearn.metrics.pairwise import linear_kernel
 
 from headwise.errors import InputError, listing
 from headwise.judging.baselines import Text, mostly_chinese
+from headwise.judging.intervals import Interval, redrawn
 from headwise.judging.regression import correlation
 
 DEPTH = 10  # as far down as a ranking is looked at
@@ -51,20 +52,39 @@ class RankingScores:
 
 def score(truth: np.ndarray, answers: np.ndarray, relation: str) -> RankingScores:
     """Score answers by what the rows say: pairs, labels or scores. What cannot be told (no row, one class) is 0."""
-    values, cosines, found = truth[:, 0], answers[:, 0], {}
-    if relation == "scores":
-        found = {"spearman": correlation(rankdata(values), rankdata(cosines)), "pearson": correlation(values, cosines)}
-    if relation == "labels":
-        both = len(np.unique(values)) == 2
-        found["average_precision"] = float(average_precision_score(values, cosines)) if both else 0.0
-        found["auroc"] = float(roc_auc_score(values, cosines)) if both else 0.0
+    found = by_cosine(truth[:, 0], answers[:, 0], relation)
     if relation != "scores":
-        found |= rankings(truth, answers)
+        found |= means(by_question(truth, answers))
     return RankingScores(found, len(truth))
 
 
-def rankings(truth: np.ndarray, answers: np.ndarray) -> dict[str, float]:
-    """MRR@10, nDCG@10 and recall, the mean over the distinct first texts that have a right second one."""
+def intervals(truth: np.ndarray, answers: np.ndarray, relation: str, draws: int) -> dict[str, Interval]:
+    """How far each metric may lie from that on more like these: of rankings questions are drawn again, else rows."""
+    found = redrawn(lambda rows: by_cosine(truth[rows, 0], answers[rows, 0], relation), len(truth), draws)
+    if relation == "scores":
+        return found
+    scores = by_question(truth, answers)
+    if not len(scores):
+        return found | dict.fromkeys(RANKINGS, Interval(0.0, 1.0))
+    return found | redrawn(lambda some: means(scores[some]), len(scores), draws)
+
+
+def by_cosine(values: np.ndarray, cosines: np.ndarray, relation: str) -> dict[str, float]:
+    """The metrics that compare what each row says with its cosine."""
+    if relation == "scores":
+        spearman = correlation(rankdata(values), rankdata(cosines))
+        return {"spearman": spearman, "pearson": correlation(values, cosines)}
+    if relation == "pairs":
+        return {}
+    both = len(np.unique(values)) == 2
+    return {
+        "average_precision": float(average_precision_score(values, cosines)) if both else 0.0,
+        "auroc": float(roc_auc_score(values, cosines)) if both else 0.0,
+    }
+
+
+def by_question(truth: np.ndarray, answers: np.ndarray) -> np.ndarray:
+    """MRR@10, nDCG@10 and recall of each of q distinct first texts that have a right second one. [q 4]"""
     discounts = 1 / np.log2(np.arange(DEPTH) + 2)
     scores = []
     for row, right in questions(truth):
@@ -73,8 +93,12 @@ def rankings(truth: np.ndarray, answers: np.ndarray) -> dict[str, float]:
         first = hits.argmax() + 1
         ndcg = (hits * discounts).sum() / discounts[:wanted].sum()
         scores.append((hits.any() / first, ndcg, hits[0] / wanted, hits.sum() / wanted))
-    means = np.mean(scores, axis=0) if scores else np.zeros(len(RANKINGS))
-    return dict(zip(RANKINGS, means.tolist(), strict=True))
+    return np.array(scores).reshape(-1, len(RANKINGS))
+
+
+def means(scores: np.ndarray) -> dict[str, float]:
+    """The mean over questions, 0 without any. [q 4]"""
+    return dict(zip(RANKINGS, (scores.sum(0) / max(len(scores), 1)).tolist(), strict=True))
 
 
 def questions(truth: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

@@ -15,13 +15,14 @@ from torch import Tensor
 from headwise.errors import InputError, excerpt
 from headwise.families.family import Purpose
 from headwise.judging import ranking, retrieval
+from headwise.judging.intervals import Interval
 from headwise.judging.ranking import Calibration, RankingScores
 from headwise.judging.sections import Findings
 from headwise.reading.batches import Batch, Examples
 from headwise.reading.columns import Columns
 from headwise.reading.records import Records
 from headwise.reading.text import Text, TextTokenizer
-from headwise.tasks.task import Array, Task
+from headwise.tasks.task import FEW_DRAWS, Array, Task
 
 SCALE = 20.0  # cosines times this are logits (sentence-transformers' usual one, a temperature of 0.05)
 Relation = Literal["pairs", "labels", "scores"]
@@ -190,6 +191,10 @@ class FeatureExtraction(Task):
     def scored(self, truth: Array, answers: Array) -> RankingScores:
         """Of the ranking, of the cosine, or of both."""
         return ranking.score(truth, answers, self.relation)
+
+    def intervals(self, truth: Array, answers: Array) -> Mapping[str, Interval]:
+        """Of rankings by questions, which may have several rows."""
+        return ranking.intervals(truth, answers, self.relation, FEW_DRAWS)
 
     def told(self, examples: Examples, outputs: Tensor) -> list[dict[str, Any]]:
         """{"vector"} of a text, {"cosine"} of a pair."""

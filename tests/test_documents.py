@@ -70,6 +70,8 @@ def place(tmp_path, monkeypatch, table, films, directory_of):
     table(tmp_path / "unseen.tsv", [(f"{text} indeed {i}", label) for i in range(3) for text, label in films])
     asked = [("how long", f"{text} , and far too long", "far too long") for text, _ in rows]
     table(tmp_path / "questions.jsonl", asked, "question", "context", "answers")
+    faq = "".join(f'"{text}","{text} indeed"\n' for text, _ in rows)
+    (tmp_path / "faq.csv").write_text(f"question,answer\n{faq}", encoding="utf-8")
     for module in ("job", "audit"):
         monkeypatch.setattr(f"headwise.{module}.locate", lambda name: directory_of("bert"))
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""The command line: headwise check, train, evaluate, predict, compare, decide, explain, words, heads."""
+"""The command line: headwise check, train, evaluate, predict, search, compare, decide, explain, words, heads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 import typing
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import Field, fields
+from dataclasses import Field, asdict, fields
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -33,6 +33,7 @@ app = typer.Typer(
 
 Table = Annotated[Path, typer.Argument(help="csv, tsv, jsonl or parquet; the first three also as .gz")]
 Run = Annotated[Path, typer.Argument(help="directory of a finished run, or any Hugging Face classifier")]
+PREFIXES = ("query_prefix", "document_prefix")  # a model keeps those of its training
 Json = Annotated[bool, typer.Option("--json", help="print JSON for programs")]
 
 
@@ -147,7 +148,7 @@ def weights(given: str) -> str | dict[str, float]:
 
 
 @app.command()
-@options_from(*takes(Asked, "Table", "task"))
+@options_from(*takes(Asked, "Table", "task", *PREFIXES))
 def evaluate(run: Run, table: Table, *, as_json: Json = False, **options: Any) -> None:
     """Score a model on a table with labels."""
     from headwise.judging.report import as_text
@@ -162,7 +163,7 @@ def evaluate(run: Run, table: Table, *, as_json: Json = False, **options: Any) -
 
 
 @app.command()
-@options_from(*takes(Asked, "Table", "task", "label_column", "label_separator", "skip_empty"))
+@options_from(*takes(Asked, "Table", "task", *PREFIXES, "label_column", "label_separator", "skip_empty"))
 def predict(
     run: Run,
     texts: Annotated[list[str] | None, typer.Argument(help="texts; else --input, else lines of standard input")] = None,
@@ -214,7 +215,7 @@ def predict(
 
 
 @app.command()
-@options_from(*takes(Asked, "Table", "task"))
+@options_from(*takes(Asked, "Table", "task", *PREFIXES))
 def compare(
     first: Run,
     second: Run,
@@ -237,7 +238,7 @@ def compare(
 
 
 @app.command()
-@options_from(*takes(Asked, "Table", "task"))
+@options_from(*takes(Asked, "Table", "task", *PREFIXES))
 def decide(
     run: Run,
     table: Table,
@@ -258,6 +259,35 @@ def decide(
         found, notes = decided(run, table, Asked(**options), most_error, false_alarms, done)
     narrator.say(*notes)
     print(json.dumps(found.as_dict(), ensure_ascii=False) if as_json else found)
+
+
+@app.command()
+@options_from(*takes(Asked, "Table", "task", *PREFIXES, "pair_column", "label_column", "label_separator", "skip_empty"))
+def search(
+    run: Run,
+    queries: Annotated[list[str] | None, typer.Argument(help="texts; else lines of standard input")] = None,
+    *,
+    documents: Annotated[Path, typer.Option(help="table with the texts to be found")],
+    top_k: Annotated[int, typer.Option(help="hits for a query at most")] = 10,
+    least: Annotated[float | None, typer.Option(help="chance of being right a hit must have; else 0.5")] = None,
+    reranker: Annotated[Path | None, typer.Option(help="a model of pairs that puts the nearest in order")] = None,
+    **options: Any,
+) -> None:
+    """Find the documents nearest to a text: a JSON line for each, with no hits where nothing is good enough."""
+    from headwise.model import load
+    from headwise.progress import Narrator
+    from headwise.search import Index, documents_of
+
+    model, second, narrator = load(run), None if reranker is None else load(reranker), Narrator()
+    texts, notes = documents_of(model, documents, Asked(**options))
+    narrator.say(*notes)
+    if second is not None and len(second.labels) == 2:
+        narrator.say(f"re-ranker: the more likely {second.labels[1]}, the better")
+    with narrator.counting("reading documents") as done:
+        index = Index.of(model, texts, done)
+    asked = queries or [line for line in typed().splitlines() if line.strip()]
+    for query, hits in zip(asked, index.search(asked, top_k, least, second), strict=True):
+        print(json.dumps({"query": query, "hits": [asdict(hit) for hit in hits]}, ensure_ascii=False))
 
 
 @app.command()
@@ -302,7 +332,7 @@ def explain(
 
 
 @app.command()
-@options_from(*takes(Asked, "Table", "task", "label_column", "label_separator", "skip_empty"))
+@options_from(*takes(Asked, "Table", "task", *PREFIXES, "label_column", "label_separator", "skip_empty"))
 def words(
     run: Run,
     table: Table,
@@ -330,7 +360,7 @@ def words(
 
 
 @app.command()
-@options_from(*takes(Asked, "Table", "task"))
+@options_from(*takes(Asked, "Table", "task", *PREFIXES))
 def heads(
     run: Run,
     table: Table,

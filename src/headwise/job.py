@@ -94,7 +94,7 @@ def prepared(
     tokenizer = TextTokenizer.read(directory, most, checkpoint.vocab_size, recipe.max_windows or 1)
     with narrator.wait("reading the texts"):
         examples, recipe = read_texts(data, tokenizer, recipe)
-    cuts = [sizes(name, one, tokenizer) for name, one in examples.items()]
+    cuts = [sizes(name, one, tokenizer, task.apart) for name, one in examples.items()]
     said = few_shot.note(task, data.train.truth, recipe.few_shot)
     if recipe.lora_rank:
         said.append(economy(checkpoint.model, recipe.lora_rank))

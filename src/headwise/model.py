@@ -83,14 +83,14 @@ class Model:
         self.refuse_half_pairs(texts)
         examples = self.task.examples(self.tokenizer, texts)
         if examples.tokens.cut.any():
-            warnings.warn(sizes("asked", examples, self.tokenizer), stacklevel=3)
+            warnings.warn(sizes("asked", examples, self.tokenizer, self.task.apart), stacklevel=3)
         outputs, _ = predicted(self.checkpoint.model, self.task, examples, done)
         return examples, outputs
 
     def refuse_other_kind(self, texts: Sequence[Text]) -> None:
         """Raise InputError for single texts where the model was trained on pairs, and the reverse."""
         trained = self.card.get("columns")
-        if not trained:
+        if not trained or self.task.apart:
             return  # other tools do not say
         if isinstance(texts, Texts):
             pairs = {texts.second is not None}
@@ -152,7 +152,7 @@ class Model:
             outputs,
             ((verdict, answers),),
             facts=(("rows", f"{len(part):,}"), ("seconds", f"{seconds:.1f}")),
-            notes=(*notes, sizes(part.name, examples, self.tokenizer)),
+            notes=(*notes, sizes(part.name, examples, self.tokenizer, self.task.apart)),
             metric=self.task.metric,
             history=(),
         )
@@ -160,7 +160,7 @@ class Model:
     def read(self, source: Source, asked: Asked) -> tuple[Part, list[str]]:
         """A table with labels, its columns called as in training unless asked otherwise."""
         records, _ = opened(source, asked)
-        columns = self.columns(records, asked)
+        columns = self.columns(records, asked, self.task.needs_label)
         asked = replace(asked, label_separator=asked.label_separator or self.card.get("label_separator"))
         part, said = other_part(records, "evaluated", columns, self.task, asked)
         return part, [*columns.notes, *said]
@@ -175,14 +175,15 @@ class Model:
         rows = {name: records.table[name].to_pylist() for name in records.columns}
         return self.task.texts(records, columns), rows, [*notes, *columns.notes]
 
-    def columns(self, records: Records, asked: Asked, need_label: bool = True) -> Columns:
+    def columns(self, records: Records, asked: Asked, need_label: bool | None = True) -> Columns:
         """Which columns to read: those asked for, else those of training where they are there, else a guess."""
         usual = self.card.get("columns") or {}
         names = {"text": asked.text_column, "pair": asked.pair_column, "label": asked.label_column}
-        for role in names if need_label else ("text", "pair"):
-            names[role] = names[role] or (usual.get(role) if usual.get(role) in records.columns else None)
+        for role in ("text", "pair") if need_label is False else names:
+            there = usual.get(role) in records.columns and usual.get(role) not in names.values()
+            names[role] = names[role] or (usual.get(role) if there else None)
         found = choose_columns(records, **names, need_label=need_label)
-        if usual.get("pair") and found.pair is None:
+        if usual.get("pair") and found.pair is None and not (self.task.apart and need_label is False):
             raise InputError(
                 f"{records.path}: no column {usual['pair']}, the second text of training; name it with --pair-column"
             )
@@ -200,6 +201,10 @@ class Model:
         """Put every file of the model into an empty folder, headwise.json with their digests last."""
         write_model(directory, self.checkpoint, self.labels, self.task.problem_type)
         self.tokenizer.write(directory)
+        d_model = self.checkpoint.model.encoder.spec.d_model
+        for name, text in self.task.files(d_model, self.tokenizer.max_length).items():
+            (directory / name).parent.mkdir(exist_ok=True)
+            (directory / name).write_text(text, encoding="utf-8")
         card = {**self.card, "settings": self.task.settings, "sha256": digests(directory)}
         (directory / CARD).write_text(json.dumps(card, indent=2, ensure_ascii=False), encoding="utf-8")
 

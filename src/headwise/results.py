@@ -33,6 +33,8 @@ def judged_before(job: Job, narrator: Narrator) -> tuple[Judged, ...]:
     if task.frozen is not None:
         name, answer = frozen(job, task.frozen)
         answers[name] = answer
+    if not task.labels:  # a vector: no head has to learn first
+        answers[f"{job.name} before fine-tuning"] = lambda: as_it_is(job)
     found = []
     for name, answer in answers.items():
         with narrator.wait(name):
@@ -42,6 +44,12 @@ def judged_before(job: Job, narrator: Narrator) -> tuple[Judged, ...]:
             scores, spans = task.scored(part.truth, predicted), task.intervals(part.truth, predicted)
             found.append((Verdict(name, scores, seconds, spans), predicted))
     return tuple(found)
+
+
+def as_it_is(job: Job) -> Array:
+    """The answers of the model before it was trained."""
+    outputs, _ = predicted(job.checkpoint.model, job.data.task, job.judged, precision=job.recipe.precision)
+    return job.data.task.decide(job.judged, outputs)
 
 
 def frozen(job: Job, fit: Callable[[Array, Array, Array, int], Array]) -> tuple[str, Callable[[], Array]]:

@@ -17,7 +17,9 @@ _PAIRS = (
     ("question1", "question2"), ("premise", "hypothesis"), ("query", "passage"), ("query", "document"),
     ("question", "context"), ("question", "passage"), ("question", "paragraph"),
     ("问题", "文章"), ("问题", "段落"), ("问题", "上下文"), ("问题", "篇章"),
+    ("anchor", "positive"), ("question", "answer"),
     ("文本1", "文本2"), ("句子1", "句子2"), ("问题1", "问题2"), ("文本a", "文本b"), ("句子a", "句子b"),
+    ("问题", "答案"),
 )  # fmt: skip
 _TEXTS = (
     "text", "sentence", "content", "review", "review_text", "review_body", "comment", "message", "utterance", "query",
@@ -54,9 +56,11 @@ def choose_columns(
     pair: str | None = None,
     label: str | None = None,
     *,
-    need_label: bool = True,
+    need_label: bool | None = True,
 ) -> Columns:
     """The columns given, the others by their usual names, and, of two columns, the label by its repeated values.
+
+    need_label None: one is taken where it has a usual name.
 
     Raises InputError where a given column does not exist or is given twice, or where one that is needed is not found.
     """
@@ -75,14 +79,14 @@ def choose_columns(
     found_label = found_label or _usual(_LABELS, [name for name in free if name != found_text])
     reason = "by name"
     if found_text is None or (found_label is None and need_label):
-        found_text, found_label = _by_content(records, found_text, found_label, found_pair, need_label)
+        found_text, found_label = _by_content(records, found_text, found_label, found_pair, bool(need_label))
         reason = "by what the columns hold"
     if found_text is None or (found_label is None and need_label):
-        raise _undecided(records, found_text, found_label, need_label)
+        raise _undecided(records, found_text, found_label, bool(need_label))
     guesses = [
         ("text", text, found_text),
         ("pair", pair, found_pair),
-        ("label", label, found_label if need_label else None),
+        ("label", label, None if need_label is False else found_label),
     ]
     words = [f"{role} column: {found}" for role, asked, found in guesses if found is not None and asked is None]
     return Columns(found_text, found_pair, found_label, (f"{', '.join(words)} (guessed {reason})",) if words else ())

@@ -77,8 +77,11 @@ logits = model(**windows).logits[:{tokenizer.max_windows}].mean(0)
 """
 
 
-def sizes(name: str, examples: Examples, tokenizer: TextTokenizer) -> str:
-    """How long the texts of a split are, and what became of those longer than the model reads."""
+def sizes(name: str, examples: Examples, tokenizer: TextTokenizer, apart: bool = False) -> str:
+    """How long the texts of a split are, and what became of those longer than the model reads.
+
+    apart: a row's several sequences are its two texts, not windows.
+    """
     tokens, most = examples.tokens, tokenizer.max_length
     counts = examples.counts  # windows of each row of the table
     if counts is None:
@@ -87,7 +90,7 @@ def sizes(name: str, examples: Examples, tokenizer: TextTokenizer) -> str:
     rows = len(counts)
     cut, lost = int((tokens.cut > 0).sum()), int(tokens.cut.sum())
     said = f"{name}: {rows:,} rows, {len(tokens.ids):,} tokens, {len(tokens.ids) / rows:.0f} a row"
-    if len(tokens) > rows:
+    if len(tokens) > rows and not apart:
         longer = int(np.count_nonzero(counts > 1))
         said += f", {longer:,} rows longer than {most} read in {len(tokens) - rows + longer:,} windows"
     if not cut:

@@ -8,6 +8,7 @@ from typing import Any
 from headwise.errors import InputError
 from headwise.reading.columns import Columns
 from headwise.reading.records import Records
+from headwise.tasks.feature_extraction import FeatureExtraction
 from headwise.tasks.fill_mask import FillMask
 from headwise.tasks.question_answering import QuestionAnswering
 from headwise.tasks.regression import Regression
@@ -16,7 +17,8 @@ from headwise.tasks.text_classification import TextClassification
 from headwise.tasks.token_classification import TokenClassification
 
 TASKS: dict[str, type[Task]] = {
-    task.name: task for task in (TokenClassification, QuestionAnswering, Regression, TextClassification, FillMask)
+    task.name: task
+    for task in (TokenClassification, QuestionAnswering, Regression, TextClassification, FillMask, FeatureExtraction)
 }
 """By name, those that are guessed first before those that would fit, too."""
 

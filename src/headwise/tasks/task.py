@@ -37,7 +37,8 @@ class Task(ABC):
 
     name: ClassVar[str]  # as --task and headwise.json have it
     purpose: ClassVar[Purpose]  # which head the model gets
-    metrics: ClassVar[Mapping[str, str]]  # what a model can be chosen by, and how it is written for a reader
+    needs_label: ClassVar[bool | None] = True  # None: one is taken where there is one
+    apart: ClassVar[bool] = False  # whether the texts of a pair are read one by one, so that single ones can be asked
     linear: ClassVar[str] = "logistic regression"  # what `frozen` is called
     labels: tuple[str, ...]  # names of the numbers a model makes; empty where it makes a vector
 
@@ -63,6 +64,11 @@ class Task(ABC):
     def matches(cls, config: Mapping[str, Any]) -> bool:
         """Whether a config.json of other tools describes a model for this task."""
         return purpose_of(config) == cls.purpose
+
+    @property
+    @abstractmethod
+    def metrics(self) -> Mapping[str, str]:
+        """What a model can be chosen by, and how it is written for a reader."""
 
     @property
     @abstractmethod
@@ -114,6 +120,14 @@ class Task(ABC):
         if class_weights != "none" or label_smoothing:
             raise InputError(f"class weights and label smoothing are of classes, which {self.name} has none of")
         return self
+
+    def prefixed(self, query: str, document: str) -> Task:
+        """With words put before every text. Raises InputError for a task that has no such thing."""
+        raise InputError(f"--query-prefix and --document-prefix are of feature-extraction, the task is {self.name}")
+
+    def files(self, d_model: int, max_length: int) -> dict[str, str]:
+        """What other tools want to find in the model's directory: names, and what is in the file."""
+        return {}
 
     def finished(self, model: HeadedEncoder) -> Task:
         """The task once training is over; what only training needed is gone, or has become part of the model."""

@@ -44,6 +44,8 @@ class Asked:
     label_separator: str | None = word(None, "a text may have several labels in one field, cut here: '|'")
     delimiter: str | None = word(None, "between the fields of a csv; found unless given")
     no_quote: bool = word(False, "quotation marks in a csv are characters like any other")
+    query_prefix: str = word("", "feature-extraction: put before every text; 'query: ' for e5 models")
+    document_prefix: str = word("", "feature-extraction: put before every second text; 'passage: ' for e5 models")
     skip_empty: bool = word(False, "leave rows without text out instead of stopping")
 
     def __post_init__(self) -> None:
@@ -117,10 +119,14 @@ def read_data(
     and labels that training never sees.
     """
     records, notes = opened(train, asked)
-    columns = choose_columns(records, asked.text_column, asked.pair_column, asked.label_column)
-    kind = guessed(records, columns) if asked.task is None else named(asked.task)
+    kind = None if asked.task is None else named(asked.task)
+    need_label = True if kind is None else kind.needs_label
+    columns = choose_columns(records, asked.text_column, asked.pair_column, asked.label_column, need_label=need_label)
+    kind = kind or guessed(records, columns)
     records, skipped = refused_or_skipped(records, columns, kind, asked.skip_empty)
     task = kind.of_table(records, columns, asked.label_separator, known.get(kind.purpose, ()))
+    if asked.query_prefix or asked.document_prefix:
+        task = task.prefixed(asked.query_prefix, asked.document_prefix)
     whole = part_of(records, "train", columns, task, asked)
     notes += task.remarks(records, columns)
     language = f"language: {script(whole.texts.first)} (guessed from the letters)"
@@ -187,7 +193,7 @@ def part_of(records: Records, name: str, columns: Columns, task: Task, asked: As
 def other_part(source: Source, name: str, columns: Columns, task: Task, asked: Asked) -> tuple[Part, list[str]]:
     """A validation or test file, whose columns are called as in training."""
     records, notes = opened(source, asked)
-    choose_columns(records, columns.text, columns.pair, columns.label)
+    choose_columns(records, columns.text, columns.pair, columns.label, need_label=task.needs_label)
     records, skipped = refused_or_skipped(records, columns, type(task), asked.skip_empty)
     return part_of(records, name, columns, task, asked), [*notes, *skipped, *task.remarks(records, columns)]
 

@@ -33,8 +33,8 @@ KEPT = 2  # checkpoints on disk: the newest, and one more in case it is damaged
 def whole(place: Path) -> Iterator[Path]:
     """A temporary folder beside place; when the block ends well, its files are on disk and it becomes place.
 
-    A file of the same name in place is replaced, others stay. Raises InputError where the disk is full or
-    nothing may be written, and leaves place as it was.
+    A file of the same name in place is replaced, others stay; the files may lie in folders.
+    Raises InputError where the disk is full or nothing may be written, and leaves place as it was.
     """
     try:
         new = place.parent / f".{place.name}.{secrets.token_hex(6)}"
@@ -43,13 +43,15 @@ def whole(place: Path) -> Iterator[Path]:
         raise unwritable(place, error) from None
     try:
         yield new
-        for file in new.iterdir():
-            file.chmod(new.stat().st_mode & 0o666)  # safetensors makes files that only their owner may read
-            synced(file)
+        files = sorted(files_in(new), key=lambda name: name == CARD)  # last: it says all is there
+        for name in files:
+            (new / name).chmod(new.stat().st_mode & 0o666)  # safetensors makes files that only their owner may read
+            synced(new / name)
         synced(new)
         if place.exists():
-            for file in sorted(new.iterdir(), key=lambda file: file.name == CARD):  # last: it says all is there
-                os.replace(file, place / file.name)
+            for name in files:
+                (place / name).parent.mkdir(exist_ok=True)
+                os.replace(new / name, place / name)
         else:
             os.replace(new, place)
         synced(place.parent)
@@ -86,7 +88,12 @@ def synced(path: Path) -> None:
 
 def digests(directory: Path) -> dict[str, str]:
     """The sha256 of every file in a folder."""
-    return {file.name: sha256(file) for file in sorted(directory.iterdir()) if file.is_file()}
+    return {name: sha256(directory / name) for name in files_in(directory)}
+
+
+def files_in(directory: Path) -> list[str]:
+    """The files in a folder and its folders, as their names below it."""
+    return sorted(file.relative_to(directory).as_posix() for file in directory.rglob("*") if file.is_file())
 
 
 def save_checkpoint(directory: Path, state: State, made_for: dict[str, Any]) -> Path:

@@ -109,7 +109,7 @@ class Model:
         if isinstance(texts, Texts) or not (self.card.get("columns") or {}).get("pair"):
             return
         for row, pair in enumerate(texts):
-            for side, name in zip(pair, ("first", "second"), strict=False):
+            for side, name in zip((pair,) if isinstance(pair, str) else pair, ("first", "second"), strict=False):
                 if isinstance(side, str) and not side.strip():
                     raise InputError(f"pair {row + 1}: the {name} text is empty; write one or leave the pair out")
 

@@ -213,7 +213,7 @@ QUICK = {"task": "feature-extraction", "epochs": 1, "with_baselines": False, "qu
         ([("a", "b", "maybe")], ("text_a", "text_b", "label"), "line 2: label is 'maybe', expected 1 or 0"),
         ([("a", "b", "nan")], ("text_a", "text_b", "score"), "line 2: score is 'nan', expected 1 or 0"),
         ([("a", "b", 0)] * 9, ("text_a", "text_b", "label"), "label is 0 in every row, which tells nothing apart"),
-        ([("a", " ", 1)], ("text_a", "text_b", "label"), "line 2: the text is empty"),
+        ([("a", " ", 1)], ("text_a", "text_b", "label"), "line 2: the text in column text_b is empty"),
         ([("a", "b")], ("first", "other"), "cannot tell which column holds the text"),
     ],
 )

@@ -15,6 +15,7 @@ from headwise.core.transformer import HeadedEncoder, initialise
 from headwise.families.checkpoint import read_model
 from headwise.insight.attribution import METHODS, attribution, baseline, embedded, read_at
 from headwise.insight.question import Odds, Pieces, Question, Word, logits_keeping
+from headwise.insight.subject import Asked
 
 FAMILIES = {
     "Bert": {},
@@ -297,8 +298,8 @@ def asking(family):
 
     def asking(head, wrap=lambda encoder: encoder) -> HeadedEncoder:
         _, model = family("Bert")
-        model.encoder, model.head = wrap(model.encoder), head
-        return model
+        model.encoder = wrap(model.encoder)
+        return Asked(model, head)
 
     return asking
 

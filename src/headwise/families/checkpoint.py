@@ -54,7 +54,7 @@ class Checkpoint:
 def labels_of(config: Mapping[str, Any]) -> tuple[str, ...]:
     """The names in a config's id2label, in order; empty where it has none."""
     names = config.get("id2label") or {}
-    if not names and purpose_of(config) not in (None, "Model"):
+    if not names and purpose_of(config) not in (None, "Model", "ForMaskedLM"):
         return ("LABEL_0", "LABEL_1")  # transformers leaves its default out
     return tuple(str(names[key]) for key in sorted(names, key=int))
 

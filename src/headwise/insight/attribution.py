@@ -139,7 +139,7 @@ def read_at(model: HeadedEncoder, pieces: Pieces, question: Question) -> Tensor:
     """
     states = model.encoder(*pieces.packed())
     last = states.data.detach().requires_grad_()
-    (slope,) = torch.autograd.grad(question.of(model.head(states.with_data(last))).sum(), last)
+    (slope,) = torch.autograd.grad(question.of(model.answers(states.with_data(last))).sum(), last)
     sizes = slope.norm(dim=-1)
     return sizes / sizes.sum().clamp(min=torch.finfo(sizes.dtype).tiny)
 

@@ -32,6 +32,10 @@ class Asked(HeadedEncoder):
         self.encoder = model.encoder
         self.head = head  # type: ignore[assignment]  # of another kind than those of checkpoints
 
+    def answers(self, states: Packed) -> Tensor:
+        """[n d] -> [b c]"""
+        return self.head(states)
+
 
 @dataclass(frozen=True, eq=False)
 class Subject:

@@ -57,8 +57,8 @@ def place(tmp_path, monkeypatch, table, films, directory_of):
     (tmp_path / "reviews.csv").write_text(
         "review,stars\n" + "".join(f'"{text}",{label}\n' for text, label in rows), encoding="utf-8"
     )
-    for name in ("dev.tsv", "test.tsv"):
-        table(tmp_path / name, [(f"{text} indeed", label) for text, label in films])
+    for name, turned in (("dev.tsv", lambda words: words[::-1]), ("test.tsv", lambda words: words[3:] + words[:3])):
+        table(tmp_path / name, [(" ".join([*turned(text.split()), "indeed"]), label) for text, label in films])
     tagged = [(text.split(), ["B-WORD", *["O"] * (len(text.split()) - 1)]) for text, _ in rows]
     table(tmp_path / "news.jsonl", tagged, "tokens", "tags")
     pairs = [(text, text[::-1], label) for text, label in rows]

@@ -76,7 +76,7 @@ def choose_columns(
     if text is None and pair is None:
         found_text, found_pair = _usual_pair(free)
     found_text = found_text or _usual([*_TEXTS, *(first for first, _ in _PAIRS)], free)
-    found_label = found_label or _usual(_LABELS, [name for name in free if name != found_text])
+    found_label = found_label or _usual(_LABELS, [name for name in free if name not in (found_text, found_pair)])
     reason = "by name"
     if found_text is None or (found_label is None and need_label):
         found_text, found_label = _by_content(records, found_text, found_label, found_pair, bool(need_label))

@@ -142,6 +142,18 @@ SPECIAL = {
 }
 
 
+def word_pieces(texts: Sequence[str], special: Sequence[str]) -> dict[str, int]:
+    """A vocabulary of the texts' words and characters; a trained one is another in every process."""
+    from tokenizers import BertWordPieceTokenizer
+
+    plain = BertWordPieceTokenizer()._tokenizer
+    cut = [plain.pre_tokenizer.pre_tokenize_str(plain.normalizer.normalize_str(text)) for text in texts]
+    words = {word for found in cut for word, _ in found}
+    characters = {character for word in words for character in word}
+    names = [*special, *sorted(characters), *sorted(f"##{one}" for one in characters), *sorted(words - characters)]
+    return {name: number for number, name in enumerate(names)}
+
+
 def make_directory(family: str, directory: Path) -> Path:
     """A randomly drawn encoder of 2 layers of 32, without a head, with a tokenizer that knows the words of FILMS.
 
@@ -154,8 +166,11 @@ def make_directory(family: str, directory: Path) -> Path:
     texts, special = [text for text, _ in FILMS], SPECIAL[family]
     directory.mkdir()
     name = {"bert": "Bert", "roberta": "Roberta"}[family]
-    tokenizer = {"bert": BertWordPieceTokenizer, "roberta": ByteLevelBPETokenizer}[family]()
-    tokenizer.train_from_iterator(texts, 400, 1, special_tokens=special, show_progress=False)
+    if family == "bert":
+        tokenizer = BertWordPieceTokenizer(word_pieces(texts, special))
+    else:
+        tokenizer = ByteLevelBPETokenizer()
+        tokenizer.train_from_iterator(texts, 400, 1, special_tokens=special, show_progress=False)
     tokenizer.save_model(str(directory))
     if family == "bert":
         numbers = [(word, tokenizer.token_to_id(word)) for word in ("[CLS]", "[SEP]")]

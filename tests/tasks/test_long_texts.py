@@ -80,7 +80,8 @@ def test_a_probability_is_that_of_the_mean_of_the_windows_logits_as_the_model_ca
     with torch.no_grad():
         exec(code, names)
     assert len(names["windows"]["input_ids"]) == 2
-    assert np.allclose(names["logits"].softmax(-1), ours.probabilities([text])[0], atol=1e-4)
+    cooled = names["logits"] / ours.task.fitted.temperature
+    assert np.allclose(cooled.softmax(-1), ours.probabilities([text])[0], atol=1e-4)
 
 
 def test_outputs_are_averaged_by_text_and_left_alone_where_each_has_one_window():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import string
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -149,7 +150,7 @@ def word_pieces(texts: Sequence[str], special: Sequence[str]) -> dict[str, int]:
     plain = BertWordPieceTokenizer()._tokenizer
     cut = [plain.pre_tokenizer.pre_tokenize_str(plain.normalizer.normalize_str(text)) for text in texts]
     words = {word for found in cut for word, _ in found}
-    characters = {character for word in words for character in word}
+    characters = {character for word in words for character in word} | set(string.ascii_lowercase + string.digits)
     names = [*special, *sorted(characters), *sorted(f"##{one}" for one in characters), *sorted(words - characters)]
     return {name: number for number, name in enumerate(names)}
 

@@ -151,6 +151,7 @@ def word_pieces(texts: Sequence[str], special: Sequence[str]) -> dict[str, int]:
     cut = [plain.pre_tokenizer.pre_tokenize_str(plain.normalizer.normalize_str(text)) for text in texts]
     words = {word for found in cut for word, _ in found}
     characters = {character for word in words for character in word} | set(string.ascii_lowercase + string.digits)
+    characters -= {"q", "z"}  # something has to be unknown
     names = [*special, *sorted(characters), *sorted(f"##{one}" for one in characters), *sorted(words - characters)]
     return {name: number for number, name in enumerate(names)}
 

@@ -16,7 +16,7 @@ import typer
 
 from headwise.errors import InputError
 from headwise.families.hub import STARTER
-from headwise.options import options_from, takes, typed, weights
+from headwise.options import in_fields, options_from, takes, typed, weights
 from headwise.reading.text import Text
 from headwise.training.data import Asked
 from headwise.training.recipe import Recipe
@@ -132,7 +132,7 @@ def predict(
     """Ask a model: a JSON line for each text, or the table with its answers in new columns.
 
     Several labels of a text stand in one field of a csv or tsv, with what separated them in training, or |, between;
-    entities and words for masks stand there as JSON.
+    entities, words for masks and lists of the table itself stand there as JSON.
     """
     from headwise.model import load
     from headwise.progress import Narrator
@@ -149,6 +149,7 @@ def predict(
         asked = texts or [line for line in typed().splitlines() if line.strip()]
         columns = {"text": asked}
     if output is not None:
+        columns = columns if holds_lists(output) else {name: in_fields(values) for name, values in columns.items()}
         refuse_unwritable(output, columns)
     with narrator.counting("predicting") as done:
         answers = model.predict(asked, done)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import json
 import sys
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import Field, fields
 from typing import Annotated, Any, Optional
 
@@ -63,3 +64,8 @@ def typed() -> str:
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise InputError(f"standard input, line {line}: not UTF-8; convert it: iconv -f ENCODING -t UTF-8") from None
+
+
+def in_fields(values: Sequence[Any]) -> list[Any]:
+    """A column as a csv can hold it: lists as JSON."""
+    return [json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value for value in values]

@@ -197,3 +197,10 @@ def test_a_number_is_explained_in_the_tables_unit(run_of):
     found = model.explain("a fine film , warm", method="occlusion", layers=())
     assert found.measure == "number" and found.labels == model.labels
     assert found.probabilities[0] == pytest.approx(model.predict(["a fine film , warm"])[0]["score"], abs=1e-5)
+
+
+def test_a_number_that_is_none_does_not_make_the_others_classes(table, tmp_path):
+    rows = [(f"text {row}", "n/a" if row == 3 else f"{row}.5") for row in range(20)]
+    file = table(tmp_path / "scores.tsv", rows, "text", "score")
+    with pytest.raises(InputError, match=r"scores\.tsv, line 5: .*n/a"):
+        headwise.train(file, file, quiet=True)

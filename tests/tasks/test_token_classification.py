@@ -17,6 +17,7 @@ from headwise.core.packed import Lengths, Packed
 from headwise.errors import InputError
 from headwise.reading.batches import Batch
 from headwise.reading.records import from_columns
+from headwise.reading.tables import read
 from headwise.reading.words import Words
 from headwise.tasks import guessed
 from headwise.tasks.text_classification import TextClassification
@@ -134,6 +135,9 @@ def test_the_command_line_trains_evaluates_and_predicts(run_of, directory_of, tm
         assert [json.loads(row["entities"]) for row in csv.DictReader(lines)] == lists
     assert lists[0][0]["text"] == "she" and lists[2] == []
     assert command("predict", place, "--input", file, "--output", tmp_path / "b.parquet")[0] == 0
+    assert command("predict", place, "--input", file, "--output", tmp_path / "b.csv")[0] == 0
+    written = read(tmp_path / "b.csv").table
+    assert json.loads(written["tokens"][0].as_py()) == read(file).table["tokens"][0].as_py()
 
 
 def test_a_text_longer_than_the_model_is_read_to_its_end(run_of):

@@ -27,6 +27,7 @@ from headwise.reading.text import Text, TextTokenizer
 from headwise.tasks.task import Array
 from headwise.tasks.windowed import Windowed
 
+MOSTLY = 0.9  # of a column's values are numbers where it is one of numbers
 NUMBER = r"^\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*$"
 
 
@@ -50,11 +51,15 @@ class Regression(Windowed):
 
     @classmethod
     def fits(cls, records: Records, columns: Columns) -> bool:
-        """Numbers, some of which have a fraction: whole ones may just as well be names of classes."""
+        """Numbers, some of which have a fraction: whole ones may just as well be names of classes.
+
+        A few that are none are faults, for truth to refuse, and do not make the others names.
+        """
         values = records.table[columns.target]
-        if pa.types.is_list(values.type) or not pc.all(pc.match_substring_regex(values, NUMBER)).as_py():
+        if pa.types.is_list(values.type):
             return False
-        return bool((floats(values) % 1 != 0).any())
+        found = values.filter(pc.match_substring_regex(values, NUMBER))
+        return len(found) >= MOSTLY * len(values) and bool((floats(found) % 1 != 0).any())
 
     @classmethod
     def of_table(

@@ -3,15 +3,16 @@
 import re
 import string
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from difflib import SequenceMatcher
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 
-from headwise.errors import InputError, listing
+from headwise.errors import InputError
 from headwise.judging.baselines import CHINESE
+from headwise.judging.metrics import NamedScores
 from headwise.judging.sections import Column, Findings, Table, beginning
 
 METRICS = {"f1": "F1", "exact_match": "exact match"}
@@ -23,22 +24,14 @@ ASKING = ("为什么", "什么", "多少", "几", "谁", "哪", "何", "怎", "�
 
 
 @dataclass(frozen=True)
-class AnswerScores:
+class AnswerScores(NamedScores):
     """How one set of answers did: means over all rows of what the best of a row's right answers gives."""
+
+    metrics: ClassVar[Mapping[str, str]] = METRICS
 
     f1: float
     exact_match: float
     rows: int
-
-    def named(self, metric: str) -> float:
-        """The score called `metric`; InputError, listing what there is, for a name not in METRICS."""
-        if metric not in METRICS:
-            raise InputError(f"there is no metric {metric!r}; choose one of {listing(METRICS)}")
-        return float(getattr(self, metric))
-
-    def as_dict(self) -> dict[str, Any]:
-        """The same as plain JSON."""
-        return asdict(self)
 
 
 def score(right: Sequence[Sequence[str]], given: Sequence[str]) -> AnswerScores:

@@ -4,9 +4,9 @@ Two shapes are understood everywhere in `judging`. Single label: class numbers, 
 for every class, integers [rows, classes]. A ratio with nothing below the line counts as 0.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import sklearn.metrics
@@ -32,6 +32,23 @@ class Scored(Protocol):
 
 
 @dataclass(frozen=True)
+class NamedScores:
+    """Scores whose fields are called as their metrics are."""
+
+    metrics: ClassVar[Mapping[str, str]]
+
+    def named(self, metric: str) -> float:
+        """The score called `metric`; InputError, listing what there is, for a name not in metrics."""
+        if metric not in self.metrics:
+            raise InputError(f"there is no metric {metric!r}; choose one of {listing(self.metrics)}")
+        return float(getattr(self, metric))
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as plain JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
 class ClassScores:
     """How one class did: three shares between 0 and 1, and the rows that truly have it."""
 
@@ -42,8 +59,10 @@ class ClassScores:
 
 
 @dataclass(frozen=True)
-class Scores:
+class Scores(NamedScores):
     """How one set of predictions did. The averages are over all classes, those without a row included."""
+
+    metrics: ClassVar[Mapping[str, str]] = METRICS
 
     accuracy: float  # multi-label: share of rows with exactly the right set
     macro_f1: float
@@ -51,16 +70,6 @@ class Scores:
     micro_f1: float  # single label: equal to accuracy
     per_class: dict[str, ClassScores]
     rows: int
-
-    def named(self, metric: str) -> float:
-        """The score called `metric`; InputError, listing what there is, for a name not in METRICS."""
-        if metric not in METRICS:
-            raise InputError(f"there is no metric {metric!r}; choose one of {listing(METRICS)}")
-        return float(getattr(self, metric))
-
-    def as_dict(self) -> dict[str, Any]:
-        """The same as plain JSON."""
-        return asdict(self)
 
 
 def score(truth: np.ndarray, predicted: np.ndarray, labels: Sequence[str]) -> Scores:

@@ -3,16 +3,17 @@
 Truth and predictions are numbers [rows] in the table's unit.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from markupsafe import Markup
 from scipy.stats import rankdata
 
-from headwise.errors import InputError, listing
+from headwise.errors import InputError
 from headwise.judging.baselines import Text, joined
+from headwise.judging.metrics import NamedScores
 from headwise.judging.plots import BLUE, GREY, ORANGE, axes, svg
 from headwise.judging.sections import Column, Findings, Plot, Table, beginning
 
@@ -23,8 +24,10 @@ DRAWN = 2_000  # points of a plot; more could not be seen
 
 
 @dataclass(frozen=True)
-class Scores:
+class Scores(NamedScores):
     """How one set of predictions did. What is not defined, as the correlation with a constant, counts as 0."""
+
+    metrics: ClassVar[Mapping[str, str]] = METRICS
 
     pearson: float  # correlation
     spearman: float  # correlation of the ranks
@@ -32,16 +35,6 @@ class Scores:
     mae: float  # mean absolute error, in the table's unit
     rmse: float  # root of the mean squared error, in the table's unit
     rows: int
-
-    def named(self, metric: str) -> float:
-        """The score called `metric`; InputError, listing what there is, for a name not in METRICS."""
-        if metric not in METRICS:
-            raise InputError(f"there is no metric {metric!r}; choose one of {listing(METRICS)}")
-        return float(getattr(self, metric))
-
-    def as_dict(self) -> dict[str, Any]:
-        """The same as plain JSON."""
-        return asdict(self)
 
 
 def score(truth: np.ndarray, predicted: np.ndarray) -> Scores:

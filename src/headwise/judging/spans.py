@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from headwise.errors import InputError, listing, printable
-from headwise.judging.metrics import ClassScores
+from headwise.errors import InputError, printable
+from headwise.judging.metrics import ClassScores, NamedScores
 from headwise.judging.sections import Column, Findings, Table, beginning
 
 METRICS = {
@@ -35,8 +35,10 @@ WORDS_BEFORE = 8  # words before a mistake that are shown with it
 
 
 @dataclass(frozen=True)
-class EntityScores:
+class EntityScores(NamedScores):
     """How one set of answers did. An entity is right where its type and both its ends are."""
+
+    metrics: ClassVar[Mapping[str, str]] = METRICS
 
     f1: float  # over all entities of whatever type
     precision: float
@@ -46,16 +48,6 @@ class EntityScores:
     per_type: dict[str, ClassScores]
     entities: int
     rows: int
-
-    def named(self, metric: str) -> float:
-        """The score called `metric`; InputError, listing what there is, for a name not in METRICS."""
-        if metric not in METRICS:
-            raise InputError(f"there is no metric {metric!r}; choose one of {listing(METRICS)}")
-        return float(getattr(self, metric))
-
-    def as_dict(self) -> dict[str, Any]:
-        """The same as plain JSON."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)

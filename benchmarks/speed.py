@@ -1,0 +1,213 @@
+"""Fine-tuning speed beside Hugging Face's Trainer: real tokens a second, in turn, on the same model, rows and batches.
+
+    python benchmarks/speed.py TABLE [--model minilm] [--against default best tutorial] [--words 128] [--rounds 5]
+
+TABLE has columns text and label. Each round trains the same number of steps with headwise and then with each peer, in
+one process and with the same threads; what a step of either takes is counted from the batch to the update, tokenizing
+is not. headwise reads the rows in random order. Peers:
+
+    default   fp32, sdpa, fused AdamW, dynamic padding, batches of rows of like length
+    best      the fastest here of {fp32, fp32 with matmul precision medium, bf16} × {sdpa, eager} × {compiled or not},
+              found by a try of each before the rounds; --random has it read rows in random order, too
+    tutorial  fp32, every text padded to 128 tokens
+
+--words cuts texts into ones of so many words, all alike, to measure without ragged lengths. Prints a row for each peer:
+the median over the rounds of headwise's rate divided by the peer's in the same round, and the smallest and largest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+from transformers.utils import logging as chatter
+
+from headwise.families.hub import locate
+from headwise.job import Job, prepared
+from headwise.progress import Narrator
+from headwise.reading.records import from_columns
+from headwise.reading.tables import read
+from headwise.training.loop import State, Step, training
+from headwise.training.optimizers import optimizer
+from headwise.training.vocabulary import vocabulary_in_use
+
+PAD_TO = 128  # of most tutorials
+WARM = 3  # steps before the clock starts: kernels are chosen, memory is taken
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One way to set up the Trainer."""
+
+    precision: str = "highest"  # of float32 products, as torch has it; or bf16
+    attention: str = "sdpa"
+    compiled: bool = False
+    grouped: bool = True
+    padded: bool = False
+
+    def __str__(self) -> str:
+        words = [{"highest": "fp32", "high": "fp32 high", "medium": "fp32 medium"}.get(self.precision, self.precision)]
+        return ", ".join([*words, self.attention, *["compiled"] * self.compiled, *["grouped"] * self.grouped])
+
+
+class Clock(TrainerCallback):
+    """Seconds and real tokens of the Trainer's steps after the first WARM."""
+
+    def __init__(self) -> None:
+        self.tokens, self.seconds, self.began, self.batch = 0, 0.0, 0.0, 0
+
+    def on_step_begin(self, args, state, control, **_):
+        self.began = time.perf_counter()
+
+    def on_step_end(self, args, state, control, **_):
+        if state.global_step > WARM:
+            self.seconds += time.perf_counter() - self.began
+            self.tokens += self.batch
+
+
+def rates_of_ours(job: Job, steps: int) -> Iterator[float]:
+    """Real tokens a second, over so many steps at a time."""
+    model = job.checkpoint.model
+    with vocabulary_in_use(model, job.train, job.valid) as (rows, valid):
+        state = State(model, optimizer(model, job.recipe))
+        events = (one for one in training(state, job.data.task, rows, valid, job.recipe) if isinstance(one, Step))
+        while True:
+            done = [next(events) for _ in range(steps + WARM)][WARM:]
+            yield sum(one.tokens for one in done) / sum(one.seconds for one in done)
+
+
+def rates_of(peer: Peer, job: Job, steps: int) -> Iterator[float]:
+    """The same of the Trainer: each time it begins anew on the model of before, with other rows."""
+    tokenizer = AutoTokenizer.from_pretrained(str(locate(job.name)))
+    texts, labels = job.data.train.texts.first.to_pylist(), job.data.train.truth.tolist()
+    cut = tokenizer(texts, truncation=True, max_length=PAD_TO if peer.padded else job.tokenizer.max_length)
+    rows = [{name: cut[name][at] for name in cut} | {"labels": label} for at, label in enumerate(labels)]
+    model = AutoModelForSequenceClassification.from_pretrained(
+        str(locate(job.name)),
+        num_labels=len(job.data.task.labels),
+        attn_implementation=peer.attention,
+        ignore_mismatched_sizes=True,
+    )
+    clock = Clock()
+
+    def collate(batch: list[dict]) -> dict[str, torch.Tensor]:
+        padding = {"padding": "max_length", "max_length": PAD_TO} if peer.padded else {"padding": True}
+        made = tokenizer.pad(batch, return_tensors="pt", **padding)
+        clock.batch = int(made["attention_mask"].sum())
+        return made
+
+    for seed in range(10**6):
+        clock.tokens, clock.seconds = 0, 0.0
+        with tempfile.TemporaryDirectory() as folder:
+            arguments = TrainingArguments(
+                output_dir=folder,
+                max_steps=steps + WARM,
+                learning_rate=job.recipe.learning_rate,
+                weight_decay=job.recipe.weight_decay,
+                per_device_train_batch_size=job.recipe.batch_size,
+                optim="adamw_torch_fused",
+                train_sampling_strategy="group_by_length" if peer.grouped else "random",
+                bf16=peer.precision == "bf16",
+                torch_compile=peer.compiled,
+                save_strategy="no",
+                logging_strategy="no",
+                report_to=[],
+                disable_tqdm=True,
+                use_cpu=True,
+                seed=seed,
+            )
+            torch.set_float32_matmul_precision("highest" if peer.precision == "bf16" else peer.precision)
+            trainer = Trainer(model, arguments, train_dataset=rows, data_collator=collate, callbacks=[clock])
+            trainer.remove_callback(PrinterCallback)
+            trainer.train()
+            torch.set_float32_matmul_precision("highest")
+        yield clock.tokens / clock.seconds
+
+
+def fastest(job: Job, steps: int, grouped: bool, compiled: tuple[bool, ...]) -> Peer:
+    """The best of all set-ups, after a try of each."""
+    found = {}
+    for one in product(("highest", "medium", "bf16"), ("sdpa", "eager"), compiled):
+        peer = Peer(*one, grouped=grouped)
+        rates = rates_of(peer, job, steps)
+        next(rates)  # compiles
+        found[peer] = next(rates)
+        print(f"  {peer}: {found[peer]:,.0f} tokens/s", flush=True)
+    return max(found, key=found.__getitem__)
+
+
+def rows_of(table: Path, words: int | None, most: int) -> object:
+    """The first rows, or texts of so many words each made of them."""
+    columns = read(table).table
+    texts, labels = columns["text"].to_pylist()[:most], columns["label"].to_pylist()[:most]
+    if words is not None:
+        every = " ".join(texts).split()
+        texts = [" ".join(every[at : at + words]) for at in range(0, len(every) - words, words)]
+        labels = [labels[at % len(labels)] for at in range(len(texts))]
+    return from_columns({"text": texts, "label": labels})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("table", type=Path)
+    parser.add_argument("--model", default="minilm")
+    parser.add_argument(
+        "--against", nargs="+", choices=["default", "best", "tutorial"], default=["default", "best", "tutorial"]
+    )
+    parser.add_argument("--words", type=int, help="texts of so many words each")
+    parser.add_argument("--max-length", type=int, default=512)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=20, help="of a round")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rows", type=int, default=4000)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--random", action="store_true", help="the best peer does not batch rows of like length")
+    parser.add_argument("--no-compile", action="store_true", help="leave out the compiled set-ups")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    chatter.set_verbosity_error()
+    chatter.disable_progress_bar()
+    options = {"max_length": given.max_length, "batch_size": given.batch_size, "eval_steps": 10**9, "epochs": 1000}
+    rows = rows_of(given.table, given.words, given.rows)
+    job = prepared(rows, None, None, given.model, options, Narrator(quiet=True))
+    lengths = job.train.lengths
+    print(f"{len(lengths):,} rows of {lengths.mean():.0f} tokens ({lengths.min()} to {lengths.max()})")
+    print(f"{given.model}, batches of {given.batch_size}, {given.rounds} rounds of {given.steps} steps")
+    print(f"{given.threads} threads, {platform.machine()}, torch {torch.__version__}")
+    peers = {"default": Peer(), "tutorial": Peer(grouped=False, padded=True)}
+    if "best" in given.against:
+        print("set-ups of the best:")
+        peers["best"] = fastest(job, given.steps, not given.random, (False,) if given.no_compile else (False, True))
+    ours = rates_of_ours(job, given.steps)
+    theirs = {name: rates_of(peers[name], job, given.steps) for name in given.against}
+    for rates in theirs.values():
+        next(rates)  # compiles
+    rounds = [(next(ours), {name: next(rates) for name, rates in theirs.items()}) for _ in range(given.rounds)]
+    print("\n| | tokens/s | headwise is faster by (smallest to largest of the rounds) |\n|---|---|---|")
+    print(f"| headwise, {job.recipe.precision}, random order | {np.median([mine for mine, _ in rounds]):,.0f} | |")
+    for name in given.against:
+        ratios = sorted(mine / others[name] for mine, others in rounds)
+        rate, middle = np.median([others[name] for _, others in rounds]), np.median(ratios)
+        print(f"| {name}: {peers[name]} | {rate:,.0f} | {middle:.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) |")
+
+
+if __name__ == "__main__":
+    main()

@@ -66,6 +66,7 @@ def place(tmp_path, monkeypatch, table, films, directory_of):
     scores = [(*texts, 1.5 + row % 7) for row, (*texts, _) in enumerate(pairs)]
     table(tmp_path / "scores.tsv", scores, "text_a", "text_b", "score")
     table(tmp_path / "several.tsv", [(text, f"{label}|film") for text, label in rows])
+    (tmp_path / "texts.csv").write_text("text\n" + "".join(f'"{text}"\n' for text, _ in rows), encoding="utf-8")
     masked_model(directory_of("bert"), tmp_path / "masked")
     table(tmp_path / "unseen.tsv", [(f"{text} indeed {i}", label) for i in range(3) for text, label in films])
     asked = [("how long", f"{text} , and far too long", "far too long") for text, _ in rows]

@@ -16,6 +16,7 @@ from headwise.core.packed import Lengths, Packed
 from headwise.reading.text import Tokens
 
 Rows = npt.NDArray[np.int64]
+NOWHERE = -100  # the target at a token that does not count
 TOKENS_PER_PASS = 8192  # what one forward pass holds at most, unless one row alone is longer
 
 

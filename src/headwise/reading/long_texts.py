@@ -16,30 +16,34 @@ OVERLAP = 1 / 8  # of a window with the one before, so that few sentences are se
 ROOM = 1 / 4  # of a window that the other text of a pair must leave
 
 
-def windows(tokenizer: TextTokenizer, texts: Sequence[Text]) -> tuple[Tokens, npt.NDArray[np.int64] | None]:
+def windows(
+    tokenizer: TextTokenizer, texts: Sequence[Text], most: int | None = None
+) -> tuple[Tokens, npt.NDArray[np.int64] | None]:
     """b texts or pairs -> Tokens of their k windows, and how many each text has [b]; None: one each.
 
-    A text longer than tokenizer.max_length is read in at most tokenizer.max_windows windows; what they do not reach
-    is counted as cut from the last. Of a pair the longer text is, and each window holds the other one whole; where
-    that leaves no room, the pair is cut as without windows. Raises InputError as TextTokenizer.encode does.
+    A text longer than tokenizer.max_length is read in so many windows at most, else tokenizer.max_windows; what they do
+    not reach is counted as cut from the last. Of a pair the longer text is, and each window holds the other one whole;
+    where that leaves no room, the pair is cut as without windows. Raises InputError as TextTokenizer.encode does.
     """
-    tokens = tokenizer.encode(texts)
+    tokens, most = tokenizer.encode(texts), most or tokenizer.max_windows
     long = np.flatnonzero(tokens.cut)
-    if tokenizer.max_windows == 1 or not len(long):
+    if most == 1 or not len(long):
         return tokens, None
     wholes = tokens.lengths + tokens.cut
-    found = [windows_of(tokenizer, texts[int(row)], int(wholes[row])) or tokens.select(np.array([row])) for row in long]
+    found = [
+        windows_of(tokenizer, texts[int(row)], int(wholes[row]), most) or tokens.select(np.array([row])) for row in long
+    ]
     every = Tokens.joined([tokens, *found])
     rows = np.concatenate([np.arange(len(tokens)), np.repeat(long, [len(one) for one in found])])  # of each of every
     kept = np.delete(np.arange(len(rows)), long)
     return every.select(kept[np.argsort(rows[kept], kind="stable")]), np.bincount(rows[kept])
 
 
-def windows_of(tokenizer: TextTokenizer, text: Text, whole: int) -> Tokens | None:
-    """One text of so many tokens, or a pair, in windows; None for a pair that leaves them no room."""
-    most = tokenizer.max_length * tokenizer.max_windows * CHARACTERS_PER_TOKEN
+def windows_of(tokenizer: TextTokenizer, text: Text, whole: int, most: int) -> Tokens | None:
+    """One text of so many tokens, or a pair, in so many windows at most; None for a pair that leaves them no room."""
+    characters_read = tokenizer.max_length * most * CHARACTERS_PER_TOKEN
     text = tokenizer.squeezed(text)
-    sides = [side[:most] for side in ((text,) if isinstance(text, str) else text)]
+    sides = [side[:characters_read] for side in ((text,) if isinstance(text, str) else text)]
     own, overlap = tokenizer.tokenizer, int(tokenizer.max_length * OVERLAP)
     sizes = [len(own.encode(side, add_special_tokens=False)) for side in sides]
     longer = int(np.argmax(sizes))
@@ -49,11 +53,11 @@ def windows_of(tokenizer: TextTokenizer, text: Text, whole: int) -> Tokens | Non
     own.enable_truncation(tokenizer.max_length, stride=overlap, strategy="only_second" if longer else "only_first")
     first = own.encode(sides[0], sides[1] if len(sides) == 2 else None)
     own.no_truncation()
-    made: list[Encoding] = [first, *first.overflowing][: tokenizer.max_windows]
+    made: list[Encoding] = [first, *first.overflowing][:most]
     lengths = np.array([len(one) for one in made])
     reached = int(around + (lengths - around).sum() - overlap * (len(made) - 1))
     cut = np.zeros(len(made), np.int64)
-    if len(first.overflowing) >= tokenizer.max_windows or characters(text) > sum(map(len, sides)):
+    if len(first.overflowing) >= most or characters(text) > sum(map(len, sides)):
         cut[-1] = max(whole - reached, 1)
     ids = np.concatenate([np.array(one.ids, np.int32) for one in made])
     types = np.concatenate([np.array(one.type_ids, np.int8) for one in made])

@@ -210,6 +210,13 @@ class TextTokenizer:
         """The number of the token that stands for a word one is not told."""
         return self.special_id("mask_token")
 
+    @property
+    def special_ids(self) -> list[int]:
+        """The numbers of all tokens that are no part of any text."""
+        added = self.tokenizer.get_added_tokens_decoder()
+        roles = [self.special_id(role) for role in SPECIAL]
+        return sorted({*(one for one in roles if one is not None), *(one for one in added if added[one].special)})
+
     def special_id(self, role: str) -> int | None:
         """The number of a special token, where there is one."""
         token = self.config.get(role) or SPECIAL[role][0]

@@ -150,6 +150,14 @@ class Task(ABC):
         """Texts, and what is true of them, made ready for a model."""
         return Examples(tokenizer.encode(texts), truth, truth)
 
+    def of_epoch(self, examples: Examples, seed: int, epoch: int) -> Examples:
+        """Training examples as an epoch has them: a pure function of these, and of as many rows as long."""
+        return examples
+
+    def kept(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """What of a pass's outputs is needed to decide and tell: all, unless that is more than memory should hold."""
+        return outputs
+
     def pooled(self, outputs: Tensor, counts: Rows | None) -> Tensor:
         """What is lost, decided and told by, from what a model makes of rows that have so many sequences each [b].
 

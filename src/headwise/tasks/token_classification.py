@@ -19,15 +19,13 @@ from headwise.errors import InputError, excerpt, listing
 from headwise.families.family import Purpose
 from headwise.judging import spans
 from headwise.judging.sections import Findings
-from headwise.reading.batches import Batch, Examples, PerToken
+from headwise.reading.batches import NOWHERE, Batch, Examples, PerToken
 from headwise.reading.columns import Columns
 from headwise.reading.records import Records
 from headwise.reading.tags import BEGINS, read_tags, tag_of
 from headwise.reading.text import Text, Texts, TextTokenizer
 from headwise.reading.words import Read, Spans, Words, read_words, singles, spans_of
 from headwise.tasks.task import Array, Task
-
-NOWHERE = -100  # the target of a token that does not count
 
 
 @dataclass(frozen=True)

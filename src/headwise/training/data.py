@@ -123,6 +123,8 @@ def read_data(
     need_label = True if kind is None else kind.needs_label
     columns = choose_columns(records, asked.text_column, asked.pair_column, asked.label_column, need_label=need_label)
     kind = kind or guessed(records, columns)
+    if need_label is False:
+        columns = replace(columns, label=None)
     records, skipped = refused_or_skipped(records, columns, kind, asked.skip_empty)
     task = kind.of_table(records, columns, asked.label_separator, known.get(kind.purpose, ()))
     if asked.query_prefix or asked.document_prefix:

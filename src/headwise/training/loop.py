@@ -82,8 +82,9 @@ class State:
 def training(state: State, task: Task, train: Examples, valid: Examples, recipe: Recipe) -> Iterator[Step | Evaluation]:
     """Train from where the state is until the recipe ends, and leave the best weights in state.best.
 
-    Everything follows from the state, the data and the recipe: the order of rows from (seed, epoch), dropout
-    from (seed, step). So a run that goes on from a checkpoint ends in the same bits as one never interrupted.
+    Everything follows from the state, the data and the recipe: the order of rows, and what a task draws, from (seed,
+    epoch), dropout from (seed, step). So a run that goes on from a checkpoint ends in the same bits as one never
+    interrupted.
     Raises NotFinite.
     """
     steps, every = recipe.steps(len(train)), recipe.evaluate_every(len(train))
@@ -126,6 +127,7 @@ def one_step(state: State, task: Task, train: Examples, recipe: Recipe, steps: i
     """Forward, backward and update over the rows whose turn it is."""
     began = time.perf_counter()
     rows = rows_of_step(state.step, train, recipe)
+    train = task.of_epoch(train, recipe.seed, state.step // recipe.steps_per_epoch(len(train)))
     rate = learning_rate(recipe, state.step, steps)
     total = float(task.weights(train.targets[rows]).sum())
     losses = []
@@ -207,7 +209,7 @@ def predicted(
     done: Callable[[int, int], None] | None = None,
     precision: Precision = "float32",
 ) -> tuple[Tensor, float]:
-    """What the task pools from what the model makes of every sequence [k c], or of every token [n c]; and the mean
+    """What the task keeps and pools of what the model makes of every sequence [k c], or every token [n c]; and the mean
     loss where there are targets.
 
     done is told after each pass how many rows are done, and of how many; without targets, how many sequences.
@@ -219,12 +221,13 @@ def predicted(
     pieces, rows_done, losses, order = [], 0, 0.0, by_length(examples.lengths)
     for rows in passes(order, examples.lengths):
         batch = examples.batch(rows)
-        pieces.append(outputs_of(model, batch, precision))
+        outputs = outputs_of(model, batch, precision)
+        pieces.append(task.kept(outputs, batch))
         rows_done += len(rows)
         if done is not None:
             done(rows_done, len(examples))
         if examples.targets is not None:
-            losses += float(task.losses(task.pooled(pieces[-1], batch.counts), batch).sum())
+            losses += float(task.losses(task.pooled(outputs, batch.counts), batch).sum())
     outputs, at = torch.cat(pieces), examples.sequences(order)
     if model.head.spec.pool is None:
         at = examples.places(at)

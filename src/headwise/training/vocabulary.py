@@ -20,8 +20,12 @@ def vocabulary_in_use(model: HeadedEncoder, *parts: Examples) -> Iterator[tuple[
     back numbered to match; afterwards it is whole again, the trained rows in their places.
 
     No other row would have got a gradient, so nothing is lost but their weight decay. What is gained is the
-    memory, the optimizer's work and the checkpoints' size of a table that is most of a small model.
+    memory, the optimizer's work and the checkpoints' size of a table that is most of a small model. Where the head
+    answers with a row of the table each is in use.
     """
+    if model.head.spec.tied:
+        yield parts
+        return
     tokens, table = model.encoder.embeddings.tokens, model.encoder.embeddings.tokens.weight
     used = np.unique(np.concatenate([part.tokens.ids for part in parts]))
     rows = torch.from_numpy(used).long()

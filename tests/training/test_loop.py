@@ -186,6 +186,25 @@ def test_it_stops_out_of_patience_and_keeps_the_best_weights_not_the_last(metric
     assert any(not torch.equal(state.best[name], weights[14][name]) for name in state.best)
 
 
+def test_where_the_metric_is_0_patience_and_the_best_weights_go_by_the_loss(begin, examples):
+    task = TextClassification(TASK.labels, multi_label=True)
+    truth = np.eye(2, dtype=np.float32)[examples.targets] * np.array([1, 0], np.float32)  # hardly ever above 0.5
+    rows = replace(examples, targets=truth, truth=truth)
+    recipe = replace(PLAIN, learning_rate=1e-3, epochs=8, eval_steps=4, patience=2)
+    state = begin(recipe)
+    with torch.no_grad():
+        state.model.head.out.bias.fill_(-6.0)
+    list(training(state, task, rows, rows, recipe))
+    losses = [entry["loss"] for entry in state.history]
+    assert {entry["scores"]["micro_f1"] for entry in state.history} == {0.0}
+    assert losses == sorted(losses, reverse=True) and state.best_step == state.step == 32
+
+
+def test_ties_above_0_are_none_to_be_broken(scripted):
+    state, _ = scripted([0.5, 0.5, 0.5, 0.5], replace(PLAIN, epochs=50, eval_steps=2, patience=3))
+    assert state.best_step == 2 and state.step == 8
+
+
 def test_it_ends_with_an_evaluation_even_where_none_is_due(trained):
     state, events = trained(replace(PLAIN, epochs=1.75, eval_steps=3))
     kinds = [("step" if isinstance(event, Step) else "evaluation", event.step) for event in events]

@@ -74,6 +74,11 @@ class State:
         return bool(self.history and self.history[-1]["stop"])
 
     @property
+    def best_loss(self) -> float:
+        """That of best_step on the validation rows."""
+        return next((entry["loss"] for entry in self.history if entry["step"] == self.best_step), math.inf)
+
+    @property
     def collapsed(self) -> bool:
         """Whether even the best weights give every validation row the same answer."""
         return any(entry.get("collapsed", False) for entry in self.history if entry["step"] == self.best_step)
@@ -99,6 +104,7 @@ def training(state: State, task: Task, train: Examples, valid: Examples, recipe:
 def evaluation(state: State, task: Task, train: Examples, valid: Examples, recipe: Recipe, steps: int) -> Evaluation:
     """Try the model on the validation rows; keep its weights where it is better than ever before.
 
+    A score of 0, such as F1 before any label reaches its threshold, tells nothing apart: there a lower loss is better.
     The training rows of the step before are to blame where the model makes no numbers any more.
     """
     began = time.perf_counter()
@@ -110,9 +116,10 @@ def evaluation(state: State, task: Task, train: Examples, valid: Examples, recip
         raise NotFinite(state.step, rows_of_step(state.step - 1, train, recipe))
     answers = task.decide(valid, outputs)
     scores = task.scored(valid.truth, answers)
-    best = scores.named(metric) > state.best_score
+    score = scores.named(metric)
+    best = score > state.best_score or (score == state.best_score == 0 and loss < state.best_loss)
     if best:
-        state.best_step, state.best_score = state.step, scores.named(metric)
+        state.best_step, state.best_score = state.step, score
         state.best = {name: weight.detach().clone() for name, weight in learning(state.model).items()}
     waited = sum(entry["step"] > state.best_step for entry in state.history) + (not best)
     stop = state.step == steps or 0 < recipe.patience <= waited

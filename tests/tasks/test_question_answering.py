@@ -18,6 +18,7 @@ from headwise.reading.batches import Batch, Examples
 from headwise.reading.contexts import Windows, in_windows
 from headwise.reading.text import TextTokenizer, Tokens
 from headwise.tasks.question_answering import QuestionAnswering, best_threshold, furthest, pieces, places
+from headwise.training.data import Asked, read_data
 
 FAST = {"learning_rate": 3e-3, "batch_size": 8, "epochs": 80, "eval_steps": 20, "patience": 99, "quiet": True}
 RUNS = [("bert", "squad"), ("roberta", "squad"), ("bert", "csv"), ("bert", "none"), ("bert", "windows")]
@@ -299,3 +300,12 @@ def test_the_threshold_gives_the_best_f1():
         margin, gain = random.normal(size=30), random.choice([-1.0, 0.0, 0.4, 1.0], 30)
         reached = gain[margin <= best_threshold(margin, gain)].sum()
         assert reached == pytest.approx(max(gain[margin <= edge].sum() for edge in (-9, *margin)))
+
+
+def test_a_random_split_puts_no_context_in_two_parts(table, tmp_path):
+    rows = [(f"{asked} {i}", f"{context} {i % 10}", answer) for i in range(40) for asked, context, answer in ROWS[:2]]
+    file = table(tmp_path / "rows.jsonl", rows, "question", "context", "answers")
+    data = read_data(file, None, None, Asked(), 1, {})
+    contexts = [set(part.texts.second.to_pylist()) for part in data.parts]
+    assert sum(map(len, contexts)) == len(set.union(*contexts)) == 20
+    assert any("no context in two parts" in note for note in data.notes)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from tokenizers import BertWordPieceTokenizer, ByteLevelBPETokenizer, Encoding, Tokenizer
 from tokenizers.processors import RobertaProcessing
 
@@ -91,6 +92,11 @@ class Texts(Sequence[Text]):
         if isinstance(at, slice):
             return list(zip(self.first[at].to_pylist(), self.second[at].to_pylist(), strict=True))
         return self.first[int(at)].as_py(), self.second[int(at)].as_py()
+
+    @property
+    def joined(self) -> pa.ChunkedArray:
+        """One text per row, a pair as one."""
+        return self.first if self.second is None else pc.binary_join_element_wise(self.first, self.second, "\0")
 
     def take(self, rows: npt.NDArray[np.int64]) -> Texts:
         """These rows, in this order."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
+import pyarrow as pa
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -22,7 +23,7 @@ from headwise.reading.batches import Batch, Examples, Rows
 from headwise.reading.columns import Columns
 from headwise.reading.contexts import Windows, in_windows
 from headwise.reading.records import Records
-from headwise.reading.text import Text, TextTokenizer
+from headwise.reading.text import Text, Texts, TextTokenizer
 from headwise.tasks.task import Array, Task
 
 LONGEST = 30  # tokens of an answer at most, unless the validation rows have longer ones
@@ -102,6 +103,10 @@ class QuestionAnswering(Task):
     def remarks(self, records: Records, columns: Columns) -> list[str]:
         """What had to be looked for, or mended."""
         return [f"{records.path}: {said}" for said in remarks(self.truth(records, columns))]
+
+    def kin(self, texts: Texts) -> tuple[pa.ChunkedArray, str]:
+        """Contexts: what a model learned of one would help it with the other questions on it."""
+        return texts.second, ", no context in two parts"
 
     def examples(self, tokenizer: TextTokenizer, texts: Sequence[Text], truth: Array | None = None) -> Examples:
         """Windows, and where in each its answer begins and ends."""

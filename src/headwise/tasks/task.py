@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.types as pat
 from torch import Tensor
 
@@ -114,6 +115,10 @@ class Task(ABC):
     def strata(self, truth: Array) -> Array:
         """A group for each row; a random split takes the same share of each. [b]"""
         return np.full(len(truth), "any")
+
+    def kin(self, texts: Texts) -> tuple[pa.ChunkedArray, str]:
+        """What rows have in common that a random split keeps in one part [b], and what is to be said of that."""
+        return texts.joined, ""
 
     def settled(self, class_weights: str | Mapping[str, float], label_smoothing: float, truth: Array) -> Task:
         """The task as a recipe wants it. Raises InputError for an option it does not have."""

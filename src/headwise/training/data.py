@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from headwise.errors import InputError
@@ -64,13 +63,6 @@ class Part:
 
     def select(self, rows: npt.NDArray[np.int64], name: str) -> Part:
         return Part(name, self.records.select(rows), self.texts.take(rows), self.truth[rows])
-
-    @property
-    def joined(self) -> pa.ChunkedArray:
-        """One text per row, a pair as one."""
-        if self.texts.second is None:
-            return self.texts.first
-        return pc.binary_join_element_wise(self.texts.first, self.texts.second, "\0")
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -207,21 +199,22 @@ def split_off(whole: Part, given: dict[str, Part | None], seed: int, task: Task)
         return {"train": whole, **parts}, []
     names = ["train", "validation"] if "test" in parts else ["train", "validation", "test"]
     shares = [1 - VALIDATION, VALIDATION] if "test" in parts else [1 - VALIDATION - TEST, VALIDATION, TEST]
+    kin, said = task.kin(whole.texts)
     try:
-        cut = split(whole.joined, task.strata(whole.truth), shares, seed)
+        cut = split(kin, task.strata(whole.truth), shares, seed)
     except InputError as error:
         raise InputError(f"{whole.records.path}: {error}") from None
     parts |= {name: whole.select(rows, name) for name, rows in zip(names, cut.parts, strict=True)}
     sizes = ", ".join(f"{name} {len(rows):,}" for name, rows in zip(names, cut.parts, strict=True))
     evenly = " by label" if len(task.labels) > 1 else ""
-    return parts, [f"{whole.records.path} split{evenly} with seed {seed}: {sizes} rows", *cut.notes]
+    return parts, [f"{whole.records.path} split{evenly} with seed {seed}: {sizes} rows{said}", *cut.notes]
 
 
 def repeated(data: Data) -> list[str]:
     """A word for each split that repeats texts of another one."""
     found = []
     for first, second in combinations(data.parts, 2):
-        texts, rows = shared_texts(first.joined, second.joined)
+        texts, rows = shared_texts(first.texts.joined, second.texts.joined)
         if texts:
             found.append(
                 f"leak: {texts:,} texts of {second.name} ({rows:,} of its {len(second):,} rows) "

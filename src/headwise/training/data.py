@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from headwise.errors import InputError
 from headwise.families.family import Purpose
 from headwise.reading.columns import Columns, choose_columns
+from headwise.reading.questions import unrolled
 from headwise.reading.records import Records
 from headwise.reading.splits import script, shared_texts, split
 from headwise.reading.tables import read
@@ -147,6 +148,7 @@ def opened(source: Source, asked: Asked) -> tuple[Records, list[str]]:
         if isinstance(source, Records)
         else read(source, delimiter=asked.delimiter, quote=False if asked.no_quote else None)
     )
+    records = unrolled(records)
     return records, list(records.notes)
 
 

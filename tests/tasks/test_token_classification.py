@@ -16,6 +16,7 @@ import headwise
 from headwise.core.packed import Lengths, Packed
 from headwise.errors import InputError
 from headwise.reading.batches import Batch
+from headwise.reading.columns import choose_columns
 from headwise.reading.records import from_columns
 from headwise.reading.tables import read
 from headwise.reading.words import Words
@@ -241,3 +242,17 @@ def test_what_a_trained_model_cannot_do_is_refused(run_of, directory_of, table, 
         headwise.train(file, file, model=str(directory_of("bert")), class_weights="balanced", quiet=True)
     with pytest.raises(InputError, match="metric 'micro_f1': expected f1, precision"):
         headwise.train(file, file, model=str(directory_of("bert")), metric="micro_f1", quiet=True)
+
+
+def test_what_predict_writes_can_be_learned_and_judged_by(run_of, table, tmp_path, directory_of, command):
+    _, place, _ = run_of("bert")
+    rows = table(tmp_path / "texts.tsv", [(text,) for text in TEXTS[:3]], "text")
+    for name in ("answers.jsonl", "answers.csv"):
+        file = tmp_path / name
+        assert command("predict", place, "--input", rows, "--output", file)[0] == 0
+        records = read(file)
+        columns = choose_columns(records)
+        assert (columns.text, columns.label, guessed(records, columns)) == ("text", "entities", TokenClassification)
+        assert headwise.load(place).evaluate(file).f1 == 1.0
+    model = headwise.train(file, file, model=str(directory_of("bert")), **FAST | {"epochs": 1})
+    assert model.labels == ("O", "B-ART", "I-ART", "B-PER", "I-PER")

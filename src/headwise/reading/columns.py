@@ -29,7 +29,7 @@ _TEXTS = (
 )  # fmt: skip
 _LABELS = (
     "label", "labels", "target", "class", "category", "intent", "sentiment", "topic", "stars", "rating", "score", "y",
-    "tags", "ner_tags", "ner", "tag", "answers", "answer",
+    "tags", "ner_tags", "ner", "tag", "entities", "spans", "answers", "answer",
     "标签", "类别", "分类", "意图", "情感", "情感倾向", "类型", "主题", "星级", "评分", "答案", "回答",
 )  # fmt: skip
 

@@ -21,8 +21,9 @@ from headwise.judging import spans
 from headwise.judging.sections import Findings
 from headwise.reading.batches import NOWHERE, Batch, Examples, PerToken
 from headwise.reading.columns import Columns
+from headwise.reading.entities import has_spans, read_spans
 from headwise.reading.records import Records
-from headwise.reading.tags import BEGINS, read_tags, tag_of
+from headwise.reading.tags import BEGINS, Tag, read_tags, tag_of
 from headwise.reading.text import Text, Texts, TextTokenizer
 from headwise.reading.words import Read, Spans, Words, read_words, singles, spans_of
 from headwise.tasks.task import Array, Task
@@ -53,8 +54,10 @@ class TokenClassification(Task):
 
     @classmethod
     def fits(cls, records: Records, columns: Columns) -> bool:
-        """Lists on both sides."""
-        return all(pat.is_list(records.table.schema.field(name).type) for name in (columns.text, columns.target))
+        """Lists on both sides, or spans of a text."""
+        if columns.pair is None and not has_lists(records, columns.text) and has_spans(records, columns.target):
+            return True
+        return all(has_lists(records, name) for name in (columns.text, columns.target))
 
     @classmethod
     def of_table(
@@ -62,7 +65,7 @@ class TokenClassification(Task):
     ) -> TokenClassification:
         """O, and B- and I- of each type; where the model has the same labels, they stay in its order."""
         cls.texts(records, columns)
-        _, rows = read_tags(records, columns.target, columns.text)
+        _, rows = tags_of(records, columns)
         types = sorted({kind for row in rows for _, kind in row} - {""})
         if not types:
             raise InputError(
@@ -105,17 +108,13 @@ class TokenClassification(Task):
         """Lists of words, or plain texts, in which words are found. Raises InputError for pairs."""
         if columns.pair is not None:
             raise InputError(f"{records.path}: {cls.name} reads single texts, found a second column {columns.pair}")
-        if pat.is_list(records.table.schema.field(columns.text).type):
+        if has_lists(records, columns.text):
             return Words.of(records, columns.text)
         return Texts(records.table[columns.text])
 
     def truth(self, records: Records, columns: Columns, separator: str | None = None) -> Array:
         """b tuples. Raises InputError for what is not tagged word by word, and a type that is not one of ours."""
-        if not pat.is_list(records.table.schema.field(columns.text).type):
-            raise InputError(
-                f"{records.path}: column {columns.text} holds text, expected a list of words, one for each tag"
-            )
-        _, rows = read_tags(records, columns.target, columns.text)
+        _, rows = tags_of(records, columns)
         for number, row in enumerate(rows):
             unseen = sorted({kind for _, kind in row} - {"", *self.types})
             if unseen:
@@ -127,7 +126,7 @@ class TokenClassification(Task):
 
     def remarks(self, records: Records, columns: Columns) -> list[str]:
         """Which scheme was converted."""
-        scheme, _ = read_tags(records, columns.target, columns.text)
+        scheme, _ = tags_of(records, columns)
         return [] if scheme == "IOB2" else [f"{records.path}: the tags are {scheme}, converted to IOB2"]
 
     def strata(self, truth: Array) -> Array:
@@ -208,6 +207,26 @@ class TokenClassification(Task):
     def breakdown(self, truth: Array, answers: Array) -> str:
         """Type by type."""
         return spans.as_text(truth, answers, self.types)
+
+
+def has_lists(records: Records, column: str) -> bool:
+    """Whether a column holds lists."""
+    return bool(pat.is_list(records.table.schema.field(column).type))
+
+
+def tags_of(records: Records, columns: Columns) -> tuple[str, list[list[Tag]]]:
+    """The scheme of a table and its tags in IOB2, one for each word of the texts, or made of spans of plain texts.
+
+    Raises InputError where it has neither.
+    """
+    if has_lists(records, columns.text):
+        return read_tags(records, columns.target, columns.text)
+    if not has_spans(records, columns.target):
+        raise InputError(
+            f"{records.path}: column {columns.text} holds text, expected a list of words, one for each tag, or beside "
+            f'the text a column of spans: [{{"start": 0, "end": 3, "label": "PER"}}]'
+        )
+    return "IOB2", read_spans(records, columns.target, columns.text)
 
 
 def tuples(rows: Any) -> Array:

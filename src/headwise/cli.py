@@ -140,6 +140,9 @@ def predict(
 
     if texts and input:
         raise InputError("predict takes texts or --input, not both; leave one out")
+    for number, text in enumerate(texts or (), 1):
+        if not text.strip():
+            raise InputError(f"text {number} is empty, so there is nothing to answer; write one or leave it out")
     model, narrator = load(run), Narrator()
     asked: Sequence[Text]
     if input is not None:

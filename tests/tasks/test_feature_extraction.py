@@ -319,3 +319,18 @@ def test_a_reranker_puts_the_hits_in_its_own_order(films, table, tmp_path, run_o
     found = [json.loads(line)["hits"] for line in shown.splitlines()]
     assert [hits[0]["text"] for hits in found] == ["home"] * 8
     assert all({hit["text"] for hit in hits} == set(PARTNERS) for hits in found)
+
+
+def test_what_is_put_before_texts_is_explained_with_them(directory_of):
+    from headwise.families.checkpoint import read_model
+    from headwise.insight.explain import explain
+    from headwise.reading.text import TextTokenizer
+
+    place = directory_of("bert")
+    task, tokenizer = FeatureExtraction(query_prefix="she ", document_prefix="we "), TextTokenizer.read(place, 66)
+    model = read_model(place, 0, "Model").model
+    found = explain(model, task, tokenizer, ("a fine film", "warm and funny"), method="occlusion", layers=())
+    plain = FeatureExtraction()
+    by_hand = explain(model, plain, tokenizer, ("she a fine film", "we warm and funny"), method="occlusion", layers=())
+    assert [word.text for word in found.pieces.words] == ["she", "a", "fine", "film"]
+    assert found.probabilities[0] == by_hand.probabilities[0]

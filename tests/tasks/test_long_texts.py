@@ -50,7 +50,7 @@ def test_windows_learn_what_stands_behind_the_limit(run_of, rows):
         cut = run_of(1)[0].predict([text for text, _ in rows])
     assert len({answer["label"] for answer in cut}) == 1  # what it reads is the same in all
     assert any(
-        "8 rows longer than 66 read in 16 windows, the longest 66 of 66 possible, nothing cut" in note
+        "8 rows longer than 66 read in 16 windows, the longest window 66 of 66 possible, nothing cut" in note
         for note in model.report.notes
     )
 

@@ -315,3 +315,9 @@ def test_a_table_that_already_has_answers_keeps_them(run_of, films, table, tmp_p
     assert (tmp_path / "b.tsv").read_text().splitlines()[0].split("\t")[:4] == [
         "text", "label", "predicted_label", "predicted_predicted_label",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["", "  \t"])
+def test_a_text_of_nothing_gets_no_label(text, run_of, command):
+    status, out, said = command("predict", run_of("bert", "single")[1], "a fine film", text)
+    assert (status, out) == (2, "") and "text 2 is empty, so there is nothing to answer" in said

@@ -16,6 +16,7 @@ from headwise.insight.explanation import Array, Measure
 from headwise.insight.question import Odds, Pieces, Question
 from headwise.insight.words import pieces
 from headwise.reading.text import Text, TextTokenizer
+from headwise.tasks.feature_extraction import FeatureExtraction
 from headwise.tasks.regression import Regression
 from headwise.tasks.task import Task
 from headwise.tasks.text_classification import TextClassification
@@ -188,7 +189,9 @@ def subject_of(
         second = "context" if task.purpose == "ForQuestionAnswering" else "text it is compared with"
         raise InputError(f"{task.name} is about two texts, found one; give the {second} with it: --pair")
     if task.purpose == "Model":
-        return of_likeness(model, readable(tokenizer, text[1])), readable(tokenizer, text[0])
+        given = (task.query_prefix, task.document_prefix) if isinstance(task, FeatureExtraction) else ("", "")
+        own, other = (readable(tokenizer, side, prefix) for side, prefix in zip(text, given, strict=True))
+        return of_likeness(model, other), own
     own = readable(tokenizer, text)
     if task.purpose == "ForQuestionAnswering":
         own = in_place(own)
@@ -201,15 +204,19 @@ def subject_of(
     return of_number(model, task.labels[0], task.scale if isinstance(task, Regression) else None), own
 
 
-def readable(tokenizer: TextTokenizer, text: Text) -> Pieces:
-    """A text or pair in words. Raises InputError where there is nothing to read, or more than the model can."""
-    if tokenizer.encode([text]).cut[0]:
-        raise InputError(f"the text is longer than the {tokenizer.max_length:,} tokens the model reads; explain a part")
+def readable(tokenizer: TextTokenizer, text: Text, prefix: str = "") -> Pieces:
+    """A text or pair in words, those of the prefix before a single text.
+
+    Raises InputError where there is nothing to read, or more than the model can.
+    """
     for number, side in enumerate((text,) if isinstance(text, str) else text, 1):
         if not side.strip():
             which = "the text" if isinstance(text, str) else f"text {number} of the pair"
             raise InputError(f"{which} is empty, so there is nothing to explain; give some words")
-    own = pieces(tokenizer, text)
+    whole = prefix + text if isinstance(text, str) else text
+    if tokenizer.encode([whole]).cut[0]:
+        raise InputError(f"the text is longer than the {tokenizer.max_length:,} tokens the model reads; explain a part")
+    own = pieces(tokenizer, whole)
     if not own.words:
         raise InputError("the text holds no character the model's tokenizer keeps; give some words")
     return own

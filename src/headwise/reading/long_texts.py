@@ -98,6 +98,7 @@ def sizes(name: str, examples: Examples, tokenizer: TextTokenizer, apart: bool =
         longer = int(np.count_nonzero(counts > 1))
         said += f", {longer:,} rows longer than {most} read in {len(tokens) - rows + longer:,} windows"
     if not cut:
-        return f"{said}, the longest {tokens.lengths.max()} of {most} possible, nothing cut"
+        each = "" if len(tokens) == rows else "text " if apart else "window "
+        return f"{said}, the longest {each}{tokens.lengths.max()} of {most} possible, nothing cut"
     share = lost / (lost + len(tokens.ids))
     return f"{said}; cut at {most}: {cut:,} rows ({cut / rows:.1%}) lose {lost:,} tokens ({share:.1%} of all)"

@@ -60,7 +60,9 @@ class Recipe:
         None, "of max_length tokens, in which a longer text is read, 1: it is cut; else 16 where texts need it", 1
     )
     eval_steps: int | None = knob(None, "steps between evaluations; else ten a run, at least one an epoch", 1)
-    metric: str | None = knob(None, "chooses the best weights: accuracy, macro_f1, weighted_f1, micro_f1")
+    metric: str | None = knob(
+        None, "chooses the best weights; else the task's first: accuracy, f1, pearson, … (a wrong name lists all)"
+    )
     precision: Precision = knob("float32", "of matrix products; else bfloat16 where the processor computes in it")
     patience: int = knob(5, "evaluations without a better metric before stopping; 0: never stop early (5)", 0)
     seed: int = knob(42, "of splits, order, dropout and head (42)", 0, 2**32 - 1)

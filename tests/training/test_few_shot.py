@@ -56,9 +56,10 @@ def test_an_epoch_has_every_row_once_and_rows_of_a_class_side_by_side():
 def test_the_contrast_is_small_where_classes_lie_apart():
     targets = torch.tensor([0, 1, 2, 0, 1, 2])
     near, mixed = (torch.eye(3)[one] for one in (targets, torch.tensor([0, 0, 0, 1, 1, 1])))
-    apart, together = (contrast(one, one, targets) for one in (near, mixed))
+    apart, together = (contrast(one, targets) for one in (near, mixed))
     assert apart.shape == (6,) and apart.max() < together.min()
-    assert apart.mean().item() == pytest.approx(np.log(2), abs=1e-3)  # half of its class each: as low as it can be
+    assert apart.mean().item() == pytest.approx(0, abs=1e-3)
+    assert contrast(near[:3], targets[:3]).tolist() == [0, 0, 0]  # each alone in its class
 
 
 @pytest.mark.parametrize("classes", [2, 4])

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from headwise.core import spec
+from headwise.core.attention import Attention
 from headwise.core.transformer import Block, Head
 from headwise.families import FAMILIES
 from headwise.families.checkpoint import Checkpoint
@@ -50,6 +51,7 @@ def mean_block(this: spec.Block, d_model: int) -> Block:
             nn.init.zeros_(part.weight)
             nn.init.zeros_(part.bias)
     attention = block.attention.layer
+    assert isinstance(attention, Attention)
     nn.init.eye_(attention.value.weight)
     attention.out.weight.copy_(WEIGHT * torch.eye(d_model))
     return block
@@ -59,5 +61,6 @@ def mean_block(this: spec.Block, d_model: int) -> Block:
 def pass_on(head: Head) -> None:
     """Make the dense layer one that leaves features as they are but for its activation: tanh bends them, others are
     fed where they are a straight line."""
+    assert isinstance(head.dense, nn.Linear)
     nn.init.eye_(head.dense.weight)
     nn.init.constant_(head.dense.bias, 0.0 if head.spec.activation == "tanh" else SHIFT)

@@ -54,7 +54,9 @@ class Recipe:
     )
     label_smoothing: float = knob(0.0, "share of certainty given to all labels alike (0)", 0, 0.99)
     class_weights: str | Mapping[str, float] = knob("none", "none, balanced, or label=weight,label=weight,… (none)")
-    few_shot: bool = knob(False, "fit the head to means over positions, contrast rows of a class with others: for few rows per class")
+    few_shot: bool = knob(
+        False, "fit the head to means over positions, contrast rows of a class with others: for few rows per class"
+    )
     lora_rank: int = knob(0, "adapters of this rank learn in place of the encoder, often 4 to 64; 0: none do (0)", 0)
     max_length: int | None = knob(None, "tokens of a text at most; else what the model can take", 3)
     max_windows: int | None = knob(

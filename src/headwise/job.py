@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from headwise.errors import InputError
+from headwise.families.averaging import averaged
 from headwise.families.checkpoint import Checkpoint, labels_of, purpose_of, read_config, read_model, specs
+from headwise.families.family import Purpose
 from headwise.families.hub import locate
 from headwise.progress import Narrator
 from headwise.reading.batches import Examples, Rows
@@ -86,8 +89,9 @@ def prepared(
         raise InputError(f"--max-windows is for tasks of one answer per text, {task.name} is none; leave it out")
     if recipe.lora_rank >= width:
         raise InputError(f"lora_rank is {recipe.lora_rank}, expected less than the model's width, {width}")
+    said = few_shot.note(task, data.train.truth, recipe.few_shot)
     redraw = not task.keeps_head(known.get(purpose))
-    start = partial(read_model, directory, len(task.labels), purpose, redraw=redraw, dropout=recipe.dropout)
+    start = partial(started, directory, recipe, len(task.labels), purpose, redraw)
     checkpoint = start(seed=seed)
     data = replace(data, task=task.settled(recipe.class_weights, recipe.label_smoothing, data.train.truth))
     most = min(recipe.max_length or checkpoint.max_length, checkpoint.max_length)
@@ -95,7 +99,6 @@ def prepared(
     with narrator.wait("reading the texts"):
         examples, recipe = read_texts(data, tokenizer, recipe)
     cuts = [sizes(name, one, tokenizer, task.apart) for name, one in examples.items()]
-    said = few_shot.note(task, data.train.truth, recipe.few_shot)
     if recipe.lora_rank:
         said.append(economy(checkpoint.model, recipe.lora_rank))
     notes = [*checkpoint.notes, *said, *cuts, *unknown(examples["train"].tokens, name)]
@@ -113,6 +116,12 @@ def prepared(
         (*data.notes, *notes),
         start,
     )
+
+
+def started(directory: Path, recipe: Recipe, n_labels: int, purpose: Purpose, redraw: bool, seed: int) -> Checkpoint:
+    """The model it starts from; with few rows per class, one whose head reads the mean over positions."""
+    found = read_model(directory, n_labels, purpose, redraw=redraw, dropout=recipe.dropout, seed=seed)
+    return averaged(found) if recipe.few_shot else found
 
 
 def read_texts(data: Data, tokenizer: TextTokenizer, recipe: Recipe) -> tuple[dict[str, Examples], Recipe]:

@@ -18,6 +18,7 @@ from headwise.reading.batches import Batch
 from headwise.tasks.text_classification import TextClassification
 from headwise.training import loop
 from headwise.training.few_shot import PENALTY, contrast, fit, in_pairs
+from headwise.training.recipe import Recipe
 
 RECIPE = {"few_shot": True, "epochs": 6.0, "batch_size": 4, "eval_steps": 4, "patience": 0, "learning_rate": 0.003}
 
@@ -56,9 +57,10 @@ def test_an_epoch_has_every_row_once_and_rows_of_a_class_side_by_side():
 def test_the_contrast_is_small_where_classes_lie_apart():
     targets = torch.tensor([0, 1, 2, 0, 1, 2])
     near, mixed = (torch.eye(3)[one] for one in (targets, torch.tensor([0, 0, 0, 1, 1, 1])))
-    apart, together = (contrast(one, one, targets) for one in (near, mixed))
+    apart, together = (contrast(one, targets) for one in (near, mixed))
     assert apart.shape == (6,) and apart.max() < together.min()
-    assert apart.mean().item() == pytest.approx(np.log(2), abs=1e-3)  # half of its class each: as low as it can be
+    assert apart.mean().item() == pytest.approx(0, abs=1e-3)
+    assert contrast(near[:3], targets[:3]).tolist() == [0, 0, 0]  # each alone in its class
 
 
 @pytest.mark.parametrize("classes", [2, 4])
@@ -115,3 +117,14 @@ def test_texts_with_several_labels_are_refused(directory_of, table, tmp_path):
 def test_with_adapters_too(job, directory_of, films):
     model = headwise.train(job[0], job[0], model=str(directory_of("bert")), quiet=True, lora_rank=4, **RECIPE)
     assert [one["label"] for one in model.predict([text for text, _ in films])] == [label for _, label in films]
+
+
+def test_the_first_evaluation_comes_before_the_first_step(job):
+    first = next(one for one in job[2].report.history if "valid_loss" in one)
+    assert first["step"] == 0 and first["valid_accuracy"] > 0.5  # the head is fitted to the model as it was
+
+
+def test_an_epoch_is_evaluated_once_at_a_gentle_rate():
+    few, plain = (Recipe.of(200, 384, few_shot=few) for few in (True, False))
+    assert few.eval_steps == few.steps_per_epoch(200) and plain.eval_steps is None
+    assert few.learning_rate == pytest.approx(0.3 * plain.learning_rate)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headwise.core import spec
-from headwise.families.family import POOLED, Config, Family, Head, activation, each_position, words
+from headwise.families.family import POOLED, Config, Family, Head, activation, each_position, one_more, words
 
 ENCODER: dict[str, str | tuple[str, ...]] = {
     "embeddings.word_embeddings": "embeddings.tokens",
@@ -91,4 +91,5 @@ FAMILY = Family(
     },
     dropped=("bert.embeddings.position_ids", "cls."),
     stack=stack,
+    averaging=one_more("num_hidden_layers"),
 )

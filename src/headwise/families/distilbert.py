@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headwise.core import spec
-from headwise.families.family import POOLED, Config, Family, Head, activation, each_position, words
+from headwise.families.family import POOLED, Config, Family, Head, activation, each_position, one_more, words
 
 
 def stack(config: Config) -> spec.Stack:
@@ -71,4 +71,5 @@ FAMILY = Family(
     },
     dropped=("distilbert.embeddings.position_ids", "vocab_transform.", "vocab_layer_norm.", "vocab_projector."),
     stack=stack,
+    averaging=one_more("n_layers"),
 )

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from headwise.core import spec
 from headwise.families import bert
-from headwise.families.family import POOLED, Config, Family, Head, each_position, words
+from headwise.families.family import POOLED, Config, Family, Head, each_position, one_more, words
 
 
 def stack(config: Config) -> spec.Stack:
@@ -48,4 +48,5 @@ FAMILY = Family(
         "generator_lm_head.",
     ),
     stack=stack,
+    averaging=one_more("num_hidden_layers"),
 )

@@ -46,6 +46,12 @@ class Family:
     heads: Mapping[Purpose, Head]
     dropped: tuple[str, ...]
     stack: Callable[[Config], spec.Stack]
+    averaging: Callable[[Config], Config]  # of a classifier that reads the mean, see averaging.py
+
+
+def one_more(key: str) -> Callable[[Config], Config]:
+    """The config of a model with one block more than this key says."""
+    return lambda config: {**config, key: config[key] + 1}
 
 
 def each_position(name: str, dropout: Callable[[Config], float] = lambda _: 0.0) -> Head:

@@ -128,4 +128,5 @@ FAMILY = Family(
     },
     dropped=("decoder.",),
     stack=stack,
+    averaging=lambda config: {**config, "classifier_pooling": "mean"},
 )

@@ -1,5 +1,5 @@
-"""Few rows per class: the encoder learns which rows belong together, then the head is fitted (SetFit, Tunstall et al.
-2022, arXiv:2209.11055; the loss is that of Khosla et al. 2020, arXiv:2004.11362)."""
+"""Few rows per class: the head is fitted to means over positions, while the encoder learns which rows belong together
+(SetFit, Tunstall et al. 2022, arXiv:2209.11055; the loss is that of Khosla et al. 2020, arXiv:2004.11362)."""
 
 from __future__ import annotations
 
@@ -46,17 +46,16 @@ def in_pairs(targets: Array, seed: int, epoch: int) -> Rows:
     return np.concatenate([pairs[at] for at in generator.permutation(len(pairs))])
 
 
-def contrast(features: Tensor, means: Tensor, targets: Tensor) -> Tensor:
-    """Each row's loss: it is small where rows are near those of their class and far from others. [b d] -> [b]
+def contrast(features: Tensor, targets: Tensor) -> Tensor:
+    """Each row's loss: it is small where a row is near the others of its class and far from the rest. [b d] -> [b]
 
-    A row's features, which the head's last layer reads, are compared with the mean over every row's positions, and
-    the reverse. Such means are what a model that was made to compare texts is good at; most heads read the first
-    position only, and so learn to say the same.
+    That of a row that is alone is 0.
     """
-    scores = F.normalize(features, dim=1) @ F.normalize(means, dim=1).T / TEMPERATURE  # [b b]
-    same = (targets[:, None] == targets).to(scores.dtype)
-    both = (scores.log_softmax(1) * same).sum(1) + (scores.T.log_softmax(1) * same).sum(1)
-    return -both / (2 * same.sum(1))
+    unit = F.normalize(features, dim=1)
+    own = torch.eye(len(unit), dtype=torch.bool, device=unit.device)
+    scores = (unit @ unit.T / TEMPERATURE).masked_fill(own, torch.finfo(unit.dtype).min)  # [b b]
+    same = (targets[:, None] == targets) & ~own
+    return -(scores.log_softmax(1) * same).sum(1) / same.sum(1).clamp(min=1)
 
 
 def fit(head: Head, task: Task, features: Tensor, batch: Batch) -> None:

@@ -94,7 +94,7 @@ def training(state: State, task: Task, train: Examples, valid: Examples, recipe:
     """
     steps, every = recipe.steps(len(train)), recipe.evaluate_every(len(train))
     while not state.stopped:
-        due = state.step > 0 and (state.step % every == 0 or state.step == steps)
+        due = (state.step > 0 or recipe.few_shot) and (state.step % every == 0 or state.step == steps)
         if due and (not state.history or state.history[-1]["step"] < state.step):
             yield evaluation(state, task, train, valid, recipe, steps)
         else:
@@ -113,7 +113,7 @@ def evaluation(state: State, task: Task, train: Examples, valid: Examples, recip
     metric = recipe.metric or task.metric
     outputs, loss = predicted(state.model, task, valid, precision=recipe.precision)
     if not np.isfinite(loss):
-        raise NotFinite(state.step, rows_of_step(state.step - 1, train, recipe))
+        raise NotFinite(state.step, rows_of_step(max(state.step - 1, 0), train, recipe))
     answers = task.decide(valid, outputs)
     scores = task.scored(valid.truth, answers)
     score = scores.named(metric)
@@ -164,9 +164,8 @@ def one_pass(state: State, task: Task, train: Examples, rows: Rows, total: float
     batch = train.batch(rows)
     if recipe.few_shot:
         assert batch.targets is not None
-        states = states_of(state.model, batch, recipe.precision)
-        ours, means = (task.pooled(one, batch.counts) for one in (state.model.head.features(states), states.means()))
-        losses = contrast(ours, means, batch.targets)  # [b]
+        read = state.model.head.features(states_of(state.model, batch, recipe.precision))
+        losses = contrast(task.pooled(read, batch.counts), batch.targets)  # [b]
     else:
         outputs = outputs_of(state.model, batch, recipe.precision)
         losses = task.losses(task.pooled(outputs, batch.counts), batch)  # [b]

@@ -53,7 +53,7 @@ def test_the_order_of_labels_does_not_matter(place, run):
     turned = {"0": good.labels[1], "1": good.labels[0]}
     (run / "config.json").write_text(json.dumps(config | {"id2label": turned, "label2id": {}}))
     (run / "headwise.json").unlink()
-    found, _, _ = compared(good, headwise.load(run), place / "test.tsv", Asked())
+    found, _ = compared(good, headwise.load(run), place / "test.tsv", Asked())
     assert found.named("accuracy").second == pytest.approx(1 - found.named("accuracy").first)
 
 

@@ -6,10 +6,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
-from headwise.errors import InputError, listing
-from headwise.judging.comparison import Comparison, compare
+from headwise.errors import InputError
+from headwise.judging.comparison import Comparison
 from headwise.judging.fitted import Fitted
 from headwise.model import Model, load
 from headwise.reading.writing import whole_file
@@ -21,24 +19,16 @@ Done = Callable[[int, int], None]
 
 def compared(
     first: Model, second: Model, source: Source, asked: Asked, done: Done | None = None
-) -> tuple[Comparison, str, list[str]]:
-    """Two classifiers on the same rows, the metric that decides, and what is to be said about the rows.
+) -> tuple[Comparison, list[str]]:
+    """Two models of a task on the same rows, and what is to be said about the rows.
 
-    Raises InputError where they do not have the same labels.
+    Raises InputError where their answers cannot be compared: of another task, with other labels.
     """
-    labels, others = first.classification.labels, second.classification.labels
-    if set(labels) != set(others) or first.classification.multi_label != second.classification.multi_label:
-        odd = sorted(set(labels) ^ set(others))
-        what = f"{listing(odd)} is a label of one only" if odd else "one gives one label a text, the other several"
-        raise InputError(f"the two models cannot be compared: {what}")
+    first.task.refuse_other(second.task)
     part, notes = first.read(source, asked)
-    mine = first.classification.chosen(first.probabilities(part.texts, done)).astype(np.int64)
-    theirs = second.classification.chosen(second.probabilities(second.read(source, asked)[0].texts, done)).astype(
-        np.int64
-    )
-    order = np.array([others.index(label) for label in labels])
-    theirs = theirs[:, order] if theirs.ndim == 2 else np.argsort(order)[theirs]
-    return compare(part.truth.astype(np.int64), mine, theirs, labels), first.task.metric, notes
+    theirs, _ = second.read(source, asked)
+    answers = first.answered(part, done)[2], first.task.renumbered(second.answered(theirs, done)[2], second.task)
+    return first.task.compared(part.truth, *answers), notes
 
 
 def decided(

@@ -18,15 +18,16 @@ from headwise.errors import InputError, excerpt, listing
 from headwise.families.family import Purpose
 from headwise.judging import baselines, classification, thresholds
 from headwise.judging.calibration import Calibrated, calibration, temperature
+from headwise.judging.comparison import Comparison, Tested, compare
 from headwise.judging.fitted import Fitted, outcomes, with_outcomes
-from headwise.judging.intervals import Interval, intervals
+from headwise.judging.intervals import Drawn, Interval, intervals, resampled
 from headwise.judging.metrics import METRICS, Scores, score
 from headwise.judging.sections import Findings
 from headwise.reading.batches import Batch, Examples
 from headwise.reading.columns import Columns
 from headwise.reading.records import Records
 from headwise.reading.text import Text
-from headwise.tasks.task import Array
+from headwise.tasks.task import Array, Task
 from headwise.tasks.windowed import Windowed
 
 HARDLY_ANY_OTHER = 0.9  # a share of one class above which always answering it may be the best there is
@@ -195,6 +196,31 @@ class TextClassification(Windowed):
     def intervals(self, truth: Array, answers: Array) -> Mapping[str, Interval]:
         """By drawing kinds of rows."""
         return intervals(truth.astype(np.int64), answers.astype(np.int64), len(self.labels))
+
+    def drawn(self, truth: Array, *answers: Array) -> tuple[Drawn, ...]:
+        """By drawing kinds of rows."""
+        numbers = (each.astype(np.int64) for each in (truth, *answers))
+        return resampled(*numbers, classes=len(self.labels))
+
+    def refuse_other(self, other: Task) -> None:
+        """Also where the labels differ, or a text may have several in one only."""
+        super().refuse_other(other)
+        assert isinstance(other, TextClassification)
+        if odd := sorted(set(self.labels) ^ set(other.labels)):
+            raise InputError(f"the two models cannot be compared: {listing(odd)} is a label of one only")
+        if self.multi_label != other.multi_label:
+            raise InputError("the two models cannot be compared: one gives one label a text, the other several")
+
+    def renumbered(self, answers: Array, other: Task) -> Array:
+        """In the order of this one's labels. [b] or [b c]"""
+        order = np.array([other.labels.index(label) for label in self.labels])
+        return answers[:, order] if answers.ndim == 2 else np.argsort(order)[answers]
+
+    def compared(self, truth: Array, first: Array, second: Array) -> Comparison:
+        """By which rows, and which labels of rows, only one of the two has right."""
+        true, mine, theirs = (each.astype(np.int64) for each in (truth, first, second))
+        scores, drawn = (self.scored(truth, first), self.scored(truth, second)), self.drawn(truth, first, second)
+        return compare(self.metric, self.metrics, scores, drawn, Tested.of(true, mine, theirs, len(self.labels)))
 
     def tuned(self, valid: Examples, outputs: Tensor) -> TextClassification:
         """With a temperature and, of several labels, their thresholds."""

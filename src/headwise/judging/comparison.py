@@ -100,7 +100,8 @@ class Tested:
         """From answers to the same rows, all [rows] or all [rows, classes]."""
         has = [each if each.ndim == 2 else each[:, None] == np.arange(classes) for each in (truth, first, second)]
         rows = _disagreements(same(truth, first), same(truth, second))
-        return Tested(*map(int, rows), *_disagreements(has[0] == has[1], has[0] == has[2]))
+        classes_first, classes_second = _disagreements(has[0] == has[1], has[0] == has[2])
+        return Tested(int(rows[0]), int(rows[1]), classes_first, classes_second)
 
 
 def compare(
@@ -124,8 +125,14 @@ def compare(
         interval = middle(drawn[1].metrics[name] - drawn[0].metrics[name])
         pair = float(values[0][name]), float(values[1][name])
         found.append(_difference(name, title, pair, interval, p, sign, less=name in (errors or {})))
-    counts = (None, None) if tested is None else (tested.only_first, tested.only_second)
-    return Comparison(scores[0].rows, metric, *counts, tuple(found), _classes(scores, drawn, tested))
+    return Comparison(
+        scores[0].rows,
+        metric,
+        None if tested is None else tested.only_first,
+        None if tested is None else tested.only_second,
+        tuple(found),
+        _classes(scores, drawn, tested),
+    )
 
 
 def _classes(scores: tuple[Scored, Scored], drawn: Sequence[Drawn], tested: Tested | None) -> tuple[Difference, ...]:

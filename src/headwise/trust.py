@@ -11,6 +11,7 @@ from headwise.judging.comparison import Comparison
 from headwise.judging.fitted import Fitted
 from headwise.model import Model, load
 from headwise.reading.writing import whole_file
+from headwise.tasks.text_classification import TextClassification
 from headwise.training.data import Asked, Source, fingerprint
 from headwise.training.saving import CARD
 
@@ -47,7 +48,12 @@ def decided(
     if most_error is None and false_alarms is None:
         raise InputError("nothing to decide; give --most-error 0.02, --false-alarms 0.05, or both")
     model = load(run)
-    task, (part, notes) = model.classification, model.read(source, asked)
+    if not isinstance(model.task, TextClassification):
+        raise InputError(
+            f"when to answer is decided for classifiers, and this model is one of {model.task.name}; of answers to "
+            "questions none is given below the threshold of training, of rankings search takes --least"
+        )
+    task, (part, notes) = model.task, model.read(source, asked)
     seen = {digest: name for name, digest in (model.card.get("data") or {}).items()}
     name = seen.get(fingerprint(part), "")
     if name == "train":

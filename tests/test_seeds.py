@@ -55,11 +55,12 @@ def test_it_is_not_tried_for_ever(how, monkeypatch):
     assert "lower --learning-rate" in notes[-1]
 
 
-def test_a_run_of_few_steps_is_told_to_train_longer_and_not_tried_again(how, monkeypatch):
+def test_a_run_of_few_steps_is_told_to_train_longer_and_not_tried_again(how, monkeypatch, capsys):
     monkeypatch.setattr(State, "collapsed", property(lambda state: True))
     monkeypatch.setattr("headwise.finetune.FEW_STEPS", 50)
     notes = headwise.train(**how, epochs=1, quiet=True).report.notes
     assert ["train longer" in note for note in notes if " came to nothing" in note] == [True]
+    assert capsys.readouterr().err.startswith("warning: seed 42 came to nothing")
 
 
 def test_what_is_called_a_collapse():

@@ -8,10 +8,12 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
 import headwise
 from headwise.errors import InputError
 from headwise.judging.fitted import OUT_OF_SCOPE, UNSURE
+from headwise.tasks.text_classification import TextClassification
 from headwise.training.data import Asked
 from headwise.trust import compared, decided
 
@@ -53,7 +55,7 @@ def test_the_order_of_labels_does_not_matter(place, run):
     turned = {"0": good.labels[1], "1": good.labels[0]}
     (run / "config.json").write_text(json.dumps(config | {"id2label": turned, "label2id": {}}))
     (run / "headwise.json").unlink()
-    found, _, _ = compared(good, headwise.load(run), place / "test.tsv", Asked())
+    found, _ = compared(good, headwise.load(run), place / "test.tsv", Asked())
     assert found.named("accuracy").second == pytest.approx(1 - found.named("accuracy").first)
 
 
@@ -139,3 +141,19 @@ def test_a_directory_of_other_tools_has_a_temperature_of_one(run, place):
     assert np.isfinite(model.evaluate(place / "test.tsv").named("accuracy"))
     decided(run, place / "test.tsv", Asked(), None, 0.05)
     assert headwise.load(run).classification.fitted.scope is not None
+
+
+def test_several_labels_are_answered_where_the_whole_set_is_sure():
+    random = np.random.default_rng(0)
+    truth = random.integers(0, 2, (2_000, 2)).astype(np.float32)
+    sure = random.uniform(0.2, 8, (2_000, 1))
+    outputs = torch.tensor((2 * truth - 1) * sure + 2 * random.normal(size=truth.shape))
+    task = TextClassification(("a", "b"), True).decided(truth, outputs, 0.1, None)
+    answers = task.told(None, outputs)
+    assert {one["abstains"] for one in answers} == {None, UNSURE}
+    kept = np.array([one["abstains"] is None for one in answers])
+    assert kept.sum() == task.fitted.rule.answered
+    assert 0 < (task.decide(None, outputs)[kept] != truth[kept]).any(1).mean() <= 0.1
+    assert all(not one["labels"] for one in answers if one["abstains"])
+    with pytest.raises(InputError, match="leave out --false-alarms"):
+        task.decided(truth, outputs, None, 0.05)

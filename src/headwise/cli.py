@@ -192,10 +192,10 @@ def compare(
 
     narrator = Narrator(quiet=as_json)
     with narrator.counting("comparing") as done:
-        found, metric, notes = compared(load(first), load(second), table, Asked(**options), done)
+        found, notes = compared(load(first), load(second), table, Asked(**options), done)
     narrator.say(*notes)
-    told = {"first": str(first), "second": str(second), "metric": metric, **found.as_dict()}
-    print(json.dumps(told, ensure_ascii=False) if as_json else found.as_text(metric, str(first), str(second)))
+    told = {"first": str(first), "second": str(second), **found.as_dict()}
+    print(json.dumps(told, ensure_ascii=False) if as_json else found.as_text(str(first), str(second)))
 
 
 @app.command()

@@ -153,11 +153,11 @@ def attempt(
         if state.step < FEW_STEPS or restart == RESTARTS:
             advice = "train longer" if state.step < FEW_STEPS else "lower --learning-rate, or look at the data"
             job = job.noting(f"{found}; {advice}")
-            narrator.say(job.notes[-1])
+            narrator.warn(job.notes[-1])
             break
         seed = (job.recipe.seed + APART) % 2**32
         job, place, resume, listeners = job.noting(f"{found}; once more with {seed}").again(seed), None, False, ()
-        narrator.say(job.notes[-1])
+        narrator.warn(job.notes[-1])
     return job, state
 
 

@@ -139,9 +139,7 @@ class Model:
         """The same as a whole report. Raises InputError for a table that does not fit the model."""
         part, notes = self.read(source, asked)
         began = time.perf_counter()
-        examples = self.task.examples(self.tokenizer, part.texts, part.truth)
-        outputs, _ = predicted(self.checkpoint.model, self.task, examples, done)
-        answers = self.task.decide(examples, outputs)
+        examples, outputs, answers = self.answered(part, done)
         seconds = time.perf_counter() - began
         scores, spans = self.task.scored(part.truth, answers), self.task.intervals(part.truth, answers)
         verdict = Verdict("the model", scores, seconds, spans)
@@ -156,6 +154,14 @@ class Model:
             metric=self.task.metric,
             history=(),
         )
+
+    def answered(
+        self, part: Part, done: Callable[[int, int], None] | None = None
+    ) -> tuple[Examples, torch.Tensor, Array]:
+        """Rows with their truth made ready for the model, what it makes of them, and its answers."""
+        examples = self.task.examples(self.tokenizer, part.texts, part.truth)
+        outputs, _ = predicted(self.checkpoint.model, self.task, examples, done)
+        return examples, outputs, self.task.decide(examples, outputs)
 
     def read(self, source: Source, asked: Asked) -> tuple[Part, list[str]]:
         """A table with labels, its columns called as in training unless asked otherwise."""

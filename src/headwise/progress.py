@@ -22,7 +22,7 @@ from headwise.training.loop import Evaluation, Step
 
 
 class Narrator:
-    """Tells a person what is going on, or is quiet."""
+    """Tells a person what is going on, or is quiet but for warnings."""
 
     def __init__(self, quiet: bool = False):
         self.console = Console(stderr=True, quiet=quiet, soft_wrap=True, highlight=False)
@@ -31,6 +31,10 @@ class Narrator:
         """One line each."""
         for note in notes:
             self.console.print(escape(printable(note)))
+
+    def warn(self, note: str) -> None:
+        """A line that is told to whoever wants quiet, too."""
+        Console(stderr=True, soft_wrap=True, highlight=False).print(escape(printable(f"warning: {note}")))
 
     @contextlib.contextmanager
     def wait(self, what: str) -> Iterator[None]:

@@ -6,13 +6,12 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
-from headwise.errors import InputError, listing
-from headwise.judging.comparison import Comparison, compare
+from headwise.errors import InputError
+from headwise.judging.comparison import Comparison
 from headwise.judging.fitted import Fitted
 from headwise.model import Model, load
 from headwise.reading.writing import whole_file
+from headwise.tasks.text_classification import TextClassification
 from headwise.training.data import Asked, Source, fingerprint
 from headwise.training.saving import CARD
 
@@ -21,24 +20,16 @@ Done = Callable[[int, int], None]
 
 def compared(
     first: Model, second: Model, source: Source, asked: Asked, done: Done | None = None
-) -> tuple[Comparison, str, list[str]]:
-    """Two classifiers on the same rows, the metric that decides, and what is to be said about the rows.
+) -> tuple[Comparison, list[str]]:
+    """Two models of a task on the same rows, and what is to be said about the rows.
 
-    Raises InputError where they do not have the same labels.
+    Raises InputError where their answers cannot be compared: of another task, with other labels.
     """
-    labels, others = first.classification.labels, second.classification.labels
-    if set(labels) != set(others) or first.classification.multi_label != second.classification.multi_label:
-        odd = sorted(set(labels) ^ set(others))
-        what = f"{listing(odd)} is a label of one only" if odd else "one gives one label a text, the other several"
-        raise InputError(f"the two models cannot be compared: {what}")
+    first.task.refuse_other(second.task)
     part, notes = first.read(source, asked)
-    mine = first.classification.chosen(first.probabilities(part.texts, done)).astype(np.int64)
-    theirs = second.classification.chosen(second.probabilities(second.read(source, asked)[0].texts, done)).astype(
-        np.int64
-    )
-    order = np.array([others.index(label) for label in labels])
-    theirs = theirs[:, order] if theirs.ndim == 2 else np.argsort(order)[theirs]
-    return compare(part.truth.astype(np.int64), mine, theirs, labels), first.task.metric, notes
+    theirs, _ = second.read(source, asked)
+    answers = first.answered(part, done)[2], first.task.renumbered(second.answered(theirs, done)[2], second.task)
+    return first.task.compared(part.truth, *answers), notes
 
 
 def decided(
@@ -57,7 +48,12 @@ def decided(
     if most_error is None and false_alarms is None:
         raise InputError("nothing to decide; give --most-error 0.02, --false-alarms 0.05, or both")
     model = load(run)
-    task, (part, notes) = model.classification, model.read(source, asked)
+    if not isinstance(model.task, TextClassification):
+        raise InputError(
+            f"when to answer is decided for classifiers, and this model is one of {model.task.name}; of answers to "
+            "questions none is given below the threshold of training, of rankings search takes --least"
+        )
+    task, (part, notes) = model.task, model.read(source, asked)
     seen = {digest: name for name, digest in (model.card.get("data") or {}).items()}
     name = seen.get(fingerprint(part), "")
     if name == "train":

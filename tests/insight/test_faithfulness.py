@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -212,3 +214,9 @@ def test_the_first_trusted_is_chosen():
     name, sentence = chosen([wrong, wrong])
     assert name is None and sentence.startswith("not trustworthy here; cheap: ")
     assert chosen([])[0] is None
+
+
+def test_a_reason_that_several_methods_share_is_said_once():
+    proof = SimpleNamespace(trusted=False, reason="too short to tell")
+    tried = [SimpleNamespace(method=name, receipt=proof) for name in ("occlusion", "gradient")]
+    assert chosen(tried) == (None, "not trustworthy here; occlusion, gradient: too short to tell")

@@ -52,3 +52,8 @@ def test_several_labels_count_each_by_itself():
 def test_bins_hold_their_upper_end():
     bins = reliability(np.array([0.0, 1.0, 1 / BINS]), np.array([0, 1, 1]))
     assert [one.rows for one in bins] == [2, 1]
+
+
+def test_a_temperature_at_its_limit_is_remarked_on():
+    one = calibration(np.array([[0.9, 0.1]]), np.array([0]))
+    assert "as far as it goes" in str(Calibrated(19.99, one, one)) and "as far" not in str(Calibrated(2.0, one, one))

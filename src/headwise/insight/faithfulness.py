@@ -164,7 +164,8 @@ def verdict(trial: Perturbed, curves: Curves, random: Sequence[Curves], agreemen
     if moved < needed:
         return False, "the answer hardly depends on the words: whichever are taken away, it stays nearly the same"
     if own < needed:
-        return False, f"taking its words away moves the answer little ({own:.2f}, at least {needed:.2f} is needed)"
+        shown = math.floor(own * 1000) / 1000  # rounded up it would look like enough
+        return False, f"taking its words away moves the answer little ({shown:.3f}, at least {needed:.3g} is needed)"
     better = sum(one > own + TIE * scale for one in drawn)
     if better:
         return False, f"{better} of {len(drawn)} random orders of the words move the answer more"
@@ -182,5 +183,9 @@ def chosen(attributions: Sequence[Attribution]) -> tuple[str | None, str]:
     for one in attributions:
         if one.receipt is not None and one.receipt.trusted:
             return one.method, f"{one.method}: {one.receipt.reason}"
-    reasons = [f"{one.method}: {one.receipt.reason}" for one in attributions if one.receipt is not None]
+    methods: dict[str, list[str]] = {}  # by reason, as several may have the same
+    for one in attributions:
+        if one.receipt is not None:
+            methods.setdefault(one.receipt.reason, []).append(one.method)
+    reasons = [f"{', '.join(names)}: {reason}" for reason, names in methods.items()]
     return None, f"not trustworthy here; {'; '.join(reasons) or 'no attribution has a receipt'}"

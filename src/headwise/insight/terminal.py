@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from rich.console import Console
 from rich.table import Table
@@ -73,8 +75,10 @@ def strongest(explanation: Explanation, words: Array) -> Table:
     every = explanation.pieces.words
     sides = [word.side for word in every]
     table = Table("word", "place", "towards", box=None, pad_edge=False)
+    largest = float(np.abs(words).max())
+    digits = max(3, 2 - math.floor(math.log10(largest))) if 0 < largest < math.inf else 3  # of vectors all are small
     for number in np.argsort(-np.abs(words), kind="stable")[:MOST_WORDS]:
         word = every[number]
         place = f"word {number + 1 - sides.index(word.side)}" + (f" of text {word.side + 1}" if any(sides) else "")
-        table.add_row(Line(printable(word.text)), place, f"{words[number]:+.3f}")
+        table.add_row(Line(printable(word.text)), place, f"{words[number]:+.{digits}f}")
     return table

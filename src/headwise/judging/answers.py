@@ -12,6 +12,7 @@ import numpy as np
 
 from headwise.errors import InputError
 from headwise.judging.baselines import CHINESE
+from headwise.judging.intervals import Drawn, redrawn
 from headwise.judging.metrics import NamedScores
 from headwise.judging.sections import Column, Findings, Table, beginning
 
@@ -46,6 +47,12 @@ def score(right: Sequence[Sequence[str]], given: Sequence[str]) -> AnswerScores:
 def row_scores(right: Sequence[Sequence[str]], given: Sequence[str]) -> np.ndarray:
     """Exact match and F1 of each row. [rows 2]"""
     return np.array([one_row(*row) for row in zip(right, given, strict=True)], float).reshape(-1, 2)
+
+
+def drawn(each: np.ndarray) -> Drawn:
+    """Both in every draw of rows, from those of each row. [rows 2]"""
+    names = ("exact_match", "f1")
+    return Drawn(redrawn(lambda rows: dict(zip(names, each[rows].mean(0).tolist(), strict=True)), len(each)))
 
 
 def one_row(right: Sequence[str], given: str) -> tuple[float, float]:

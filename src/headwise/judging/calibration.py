@@ -51,7 +51,9 @@ class Calibrated:
         if self.temperature == 1:
             return f"{now}; temperature 1"
         was = f"{self.before.ece:.3f} and {self.before.brier:.3f}"
-        return f"{now}; {was} without its temperature of {self.temperature:.2f}"
+        limit = min(self.temperature / COLDEST, HOTTEST / self.temperature) < 1.01
+        remark = ", which is as far as it goes: how sure the model is says little" if limit else ""
+        return f"{now}; {was} without its temperature of {self.temperature:.2f}{remark}"
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON."""

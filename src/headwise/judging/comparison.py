@@ -1,20 +1,23 @@
 """Comparison: whether one model's answers are better than another's on the same rows, or one cannot tell.
 
 A difference is better or worse where it would come about by chance at most once in 20 times. For accuracy, and for each
-class, McNemar's test says so, in its mid-p form (Fagerland et al. 2013, BMC Med Res Methodol 13:91); for the averages
-of F1, the paired bootstrap. Many classes are many chances to be wrong: their p are raised by Holm's method (1979).
+class, McNemar's test says so, in its mid-p form (Fagerland et al. 2013, BMC Med Res Methodol 13:91); for all other
+scores, the paired bootstrap, and for types of entity the normal approximation of it. Many classes are many chances to
+be wrong: their p are raised by Holm's method (1979).
 """
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy.stats import binom
+from scipy.stats import binom, norm
 
-from headwise.errors import InputError, printable
-from headwise.judging.intervals import LEVEL, Interval, middle, resampled
-from headwise.judging.metrics import METRICS, Scores, same, score
+from headwise.errors import printable
+from headwise.judging.intervals import LEVEL, Drawn, Interval, middle
+from headwise.judging.metrics import Scored, same
 
 Verdict = Literal["better", "worse", "cannot tell"]
 
@@ -24,15 +27,16 @@ class Difference:
     """One score of the two models: second - first."""
 
     name: str
+    title: str  # how the name is written for a reader
     first: float
     second: float
     interval: Interval  # of the difference, by the paired bootstrap
-    p: float | None  # of McNemar's test, where it decides
+    p: float | None  # where a test decides and not the interval
     verdict: Verdict  # about the second
 
     @property
     def difference(self) -> float:
-        """Above 0 the second is better."""
+        """Above 0 the second has more, which is better, but of errors."""
         return self.second - self.first
 
 
@@ -41,105 +45,130 @@ class Comparison:
     """The second model against the first, on the same rows."""
 
     rows: int
-    only_first: int  # rows that only the first has right
-    only_second: int
-    metrics: tuple[Difference, ...]  # each of METRICS
-    classes: tuple[Difference, ...]  # the F1 of each; p is of getting right whether a row has the class
+    metric: str  # the one that decides
+    only_first: int | None  # rows that only the first has right; None where rows are not right or wrong
+    only_second: int | None
+    metrics: tuple[Difference, ...]
+    classes: tuple[Difference, ...]  # the F1 of each class, or type of entity
 
     def named(self, metric: str) -> Difference:
-        """The difference in one of METRICS."""
+        """The difference in a metric."""
         return next(one for one in self.metrics if one.name == metric)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON."""
         return asdict(self)
 
-    def as_text(self, metric: str, first: str, second: str) -> str:
-        """The verdict by one of METRICS, a table of them all, and the classes where one can tell."""
-        decides = self.named(metric)
+    def as_text(self, first: str, second: str) -> str:
+        """The verdict, a table of all metrics, and the classes where one can tell."""
+        decides = self.named(self.metric)
         said = {"better": f"{second} is better than {first}", "worse": f"{second} is worse than {first}"}
         verdict = said.get(decides.verdict, f"one cannot tell whether {second} or {first} is better")
-        told = [one for one in self.classes if one.verdict != "cannot tell"]
-        return "\n".join(
-            [
-                f"{verdict}, by {METRICS[metric]} on {self.rows:,} rows",
-                "",
-                _HEAD,
-                *(_line(one, METRICS[one.name]) for one in self.metrics),
-                "",
-                f"only {first} is right in {self.only_first:,} rows, only {second} in {self.only_second:,}",
-                f"of {len(self.classes)} classes one can tell {len(told)}{':' if told else ''}",
-                *([_HEAD] if told else []),
-                *(_line(one, one.name) for one in sorted(told, key=lambda one: one.difference)),
-            ]
-        )
+        lines = [f"{verdict}, by {decides.title} on {self.rows:,} rows", "", _HEAD, *map(_line, self.metrics)]
+        if self.only_first is not None:
+            lines += ["", f"only {first} is right in {self.only_first:,} rows, only {second} in {self.only_second:,}"]
+        if self.classes:
+            told = [one for one in self.classes if one.verdict != "cannot tell"]
+            lines += ["", f"of {len(self.classes)} classes one can tell {len(told)}{':' if told else ''}"]
+            lines += [_HEAD] if told else []
+            lines += map(_line, sorted(told, key=lambda one: one.difference))
+        return "\n".join(lines)
 
 
 _HEAD = f"{'first':>7} {'second':>7} {'difference':>11}  {'95 % interval':^16} {'p':>7}  {'second is':<11}"
 
 
-def _line(one: Difference, name: str) -> str:
+def _line(one: Difference) -> str:
     """A line of the table below _HEAD."""
     p = "" if one.p is None else f"{one.p:.4f}"
     interval = f"{one.interval.low:+.3f} {one.interval.high:+.3f}"
     numbers = f"{one.first:7.3f} {one.second:7.3f} {one.difference:+11.3f}  {interval:^16} {p:>7}"
-    return f"{numbers}  {one.verdict:<11}  {printable(name)}"
+    return f"{numbers}  {one.verdict:<11}  {printable(one.title)}"
+
+
+@dataclass(frozen=True, eq=False)
+class Tested:
+    """How many rows only one of two has right: wholly, and as to whether they have each class [classes]."""
+
+    only_first: int
+    only_second: int
+    classes_first: np.ndarray
+    classes_second: np.ndarray
+
+    @staticmethod
+    def of(truth: np.ndarray, first: np.ndarray, second: np.ndarray, classes: int) -> Tested:
+        """From answers to the same rows, all [rows] or all [rows, classes]."""
+        has = [each if each.ndim == 2 else each[:, None] == np.arange(classes) for each in (truth, first, second)]
+        rows = _disagreements(same(truth, first), same(truth, second))
+        classes_first, classes_second = _disagreements(has[0] == has[1], has[0] == has[2])
+        return Tested(int(rows[0]), int(rows[1]), classes_first, classes_second)
 
 
 def compare(
-    truth: np.ndarray, first: np.ndarray, second: np.ndarray, labels: Sequence[str], seed: int = 0
+    metric: str,
+    metrics: Mapping[str, str],
+    scores: tuple[Scored, Scored],
+    drawn: Sequence[Drawn],
+    tested: Tested | None = None,
+    errors: Mapping[str, str] | None = None,
 ) -> Comparison:
-    """Two models' answers to the same rows, all [rows] or all [rows, classes]. Raises InputError without rows."""
-    if not len(truth):
-        raise InputError("there are no rows to compare on")
-    scores = [score(truth, answers, labels) for answers in (first, second)]
-    drawn = resampled(truth, first, second, classes=len(labels), seed=seed)
-    only_first, only_second = _disagreements(same(truth, first), same(truth, second))
+    """Two models' scores on the same rows, and the same where rows are drawn again, both in the same draws.
+
+    metric: the one that decides. metrics: names of scores of which more is better, and how they are written; errors:
+    of which less is. tested: for classifiers, whose accuracy and classes McNemar's test decides.
+    """
+    found = []
+    values = [one.as_dict() | {name: one.named(name) for name in metrics} for one in scores]
+    for name, title in (dict(metrics) | dict(errors or {})).items():
+        test = None if tested is None or name != "accuracy" else (tested.only_first, tested.only_second)
+        p, sign = (None, 0) if test is None else (mcnemar(*map(np.asarray, test)), test[1] - test[0])
+        interval = middle(drawn[1].metrics[name] - drawn[0].metrics[name])
+        pair = float(values[0][name]), float(values[1][name])
+        found.append(_difference(name, title, pair, interval, p, sign, less=name in (errors or {})))
     return Comparison(
-        rows=len(truth),
-        only_first=int(only_first),
-        only_second=int(only_second),
-        metrics=tuple(
-            _difference(
-                name,
-                (scores[0].named(name), scores[1].named(name)),
-                middle(drawn[1].metrics[name] - drawn[0].metrics[name]),
-                mcnemar(only_first, only_second) if name == "accuracy" else None,
-                only_second - only_first,
-            )
-            for name in METRICS
-        ),
-        classes=_classes(truth, first, second, labels, scores, drawn[1].f1 - drawn[0].f1),
+        scores[0].rows,
+        metric,
+        None if tested is None else tested.only_first,
+        None if tested is None else tested.only_second,
+        tuple(found),
+        _classes(scores, drawn, tested),
     )
 
 
-def _classes(
-    truth: np.ndarray,
-    first: np.ndarray,
-    second: np.ndarray,
-    labels: Sequence[str],
-    scores: Sequence[Scores],
-    drawn: np.ndarray,
-) -> tuple[Difference, ...]:
-    """Class by class: who better tells the rows that have it from those that have not. drawn: [draws, classes]"""
-    has = [each if each.ndim == 2 else each[:, None] == np.arange(len(labels)) for each in (truth, first, second)]
-    only_first, only_second = _disagreements(has[0] == has[1], has[0] == has[2])  # [classes]
-    p = holm(mcnemar(only_first, only_second))
-    f1 = [[one.per_class[label].f1 for label in labels] for one in scores]
+def _classes(scores: tuple[Scored, Scored], drawn: Sequence[Drawn], tested: Tested | None) -> tuple[Difference, ...]:
+    """Class by class: who better tells the rows that have it from those that have not; else whose F1 is higher."""
+    first, second = (one.parts for one in scores)
+    if not first:
+        return ()
+    f1 = np.array([[first[name].f1, second[name].f1] for name in first])  # [classes 2]
+    redrawn = drawn[1].f1 - drawn[0].f1  # [draws classes]
+    if tested is None:
+        sign = f1[:, 1] - f1[:, 0]
+        spread = redrawn.std(0)
+        p = np.where(spread > 0, 2 * norm.sf(np.abs(sign) / np.maximum(spread, 1e-12)), 1.0)
+    else:
+        sign = tested.classes_second - tested.classes_first
+        p = mcnemar(tested.classes_first, tested.classes_second)
+    raised = holm(p)
     return tuple(
-        _difference(label, (f1[0][i], f1[1][i]), middle(drawn[:, i]), p[i], (only_second - only_first)[i])
-        for i, label in enumerate(labels)
+        _difference(name, name, (f1[i, 0], f1[i, 1]), middle(redrawn[:, i]), raised[i], sign[i])
+        for i, name in enumerate(first)
     )
 
 
-def _difference(name: str, values: tuple[float, float], interval: Interval, p: Any, sign: Any) -> Difference:
-    """With its verdict: by p and the sign of the rows in favour where there is a p, else by the interval."""
+def _difference(
+    name: str, title: str, values: tuple[float, float], interval: Interval, p: Any, sign: Any, less: bool = False
+) -> Difference:
+    """With its verdict: by p and the sign of what is in favour where there is a p, else by the interval. less: less
+    is better."""
     if p is None:
-        sure, better = not interval.low <= 0 <= interval.high, values[1] > values[0]
+        sure, better = not interval.low <= 0 <= interval.high, (values[1] > values[0]) != less
     else:
         sure, better = p < 1 - LEVEL, sign > 0
     verdict: Verdict = "cannot tell" if not sure else "better" if better else "worse"
-    return Difference(name, *values, interval, None if p is None else float(p), verdict)
+    return Difference(
+        name, title, float(values[0]), float(values[1]), interval, None if p is None else float(p), verdict
+    )
 
 
 def _disagreements(first: np.ndarray, second: np.ndarray) -> tuple[Any, Any]:

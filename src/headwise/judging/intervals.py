@@ -5,8 +5,8 @@ metric taken each time. What classification counts depends only on how often eac
 drawn and not rows. Of a class, whose rows may be few, Wilson's interval (1927) of a share.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.stats import binomtest
@@ -40,11 +40,14 @@ class ClassIntervals:
 
 def redrawn(
     scores: Callable[[np.ndarray], dict[str, float]], rows: int, draws: int = DRAWS, seed: int = 0
-) -> dict[str, Interval]:
-    """Of any metrics at all: scores makes them, by name, of row numbers [rows]."""
+) -> dict[str, np.ndarray]:
+    """Any metrics at all in every draw [draws]: scores makes them, by name, of row numbers [rows].
+
+    As many rows are drawn alike, so that two models' scores on the same rows can be subtracted draw by draw.
+    """
     generator = np.random.default_rng(seed)
     found = [scores(generator.integers(rows, size=rows)) for _ in range(draws)]
-    return {name: middle(np.array([one[name] for one in found])) for name in found[0]}
+    return {name: np.array([one[name] for one in found]) for name in found[0]}
 
 
 def intervals(truth: np.ndarray, predicted: np.ndarray, classes: int, seed: int = 0) -> dict[str, Interval]:
@@ -91,8 +94,8 @@ def middle(values: np.ndarray) -> Interval:
 class Drawn:
     """The scores of one set of answers in every draw."""
 
-    metrics: dict[str, np.ndarray]  # each of METRICS: [draws]
-    f1: np.ndarray  # [draws, classes]
+    metrics: dict[str, np.ndarray]  # by name: [draws]
+    f1: np.ndarray = field(default_factory=lambda: np.empty((1, 0)))  # of each class, or type: [draws, classes]
 
 
 def resampled(
@@ -100,10 +103,15 @@ def resampled(
 ) -> tuple[Drawn, ...]:
     """The scores of each of several answers to the same rows, all in the same draws of these."""
     _, first, times = np.unique(np.column_stack([truth, *answers]), axis=0, return_index=True, return_counts=True)
-    generator, step = np.random.default_rng(seed), max(1, AT_ONCE // len(first))
-    sizes = [min(step, draws - start) for start in range(0, draws, step)]
-    parts = [generator.multinomial(len(truth), times / len(truth), size) for size in sizes]  # [draws, kinds] each
+    parts = list(times_drawn(times, draws, seed))
     return tuple(_drawn(parts, len(truth), truth[first], answer[first], classes) for answer in answers)
+
+
+def times_drawn(times: np.ndarray, draws: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each kind of row, there so many times [kinds], is drawn. Some draws at a time: [some, kinds]"""
+    generator, step, rows = np.random.default_rng(seed), max(1, AT_ONCE // len(times)), int(times.sum())
+    for start in range(0, draws, step):
+        yield generator.multinomial(rows, times / rows, min(step, draws - start))
 
 
 def _drawn(parts: list[np.ndarray], rows: int, truth: np.ndarray, answer: np.ndarray, classes: int) -> Drawn:

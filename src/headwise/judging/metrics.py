@@ -24,6 +24,10 @@ class Scored(Protocol):
     def rows(self) -> int:
         """How many rows were scored."""
 
+    @property
+    def parts(self) -> "Mapping[str, ClassScores]":
+        """The scores of each class, or type of entity, where there are any."""
+
     def named(self, metric: str) -> float:
         """The score called `metric`; InputError, listing what there is, for a name that is none."""
 
@@ -36,6 +40,11 @@ class NamedScores:
     """Scores whose fields are called as their metrics are."""
 
     metrics: ClassVar[Mapping[str, str]]
+
+    @property
+    def parts(self) -> "Mapping[str, ClassScores]":
+        """Of scores that are not of classes: none."""
+        return {}
 
     def named(self, metric: str) -> float:
         """The score called `metric`; InputError, listing what there is, for a name not in metrics."""
@@ -70,6 +79,11 @@ class Scores(NamedScores):
     micro_f1: float  # single label: equal to accuracy
     per_class: dict[str, ClassScores]
     rows: int
+
+    @property
+    def parts(self) -> Mapping[str, ClassScores]:
+        """Of each class."""
+        return self.per_class
 
 
 def score(truth: np.ndarray, predicted: np.ndarray, labels: Sequence[str]) -> Scores:

@@ -19,7 +19,8 @@ from sklearn.metrics.pairwise import linear_kernel
 
 from headwise.errors import InputError, listing
 from headwise.judging.baselines import Text, mostly_chinese
-from headwise.judging.intervals import Interval, redrawn
+from headwise.judging.intervals import redrawn
+from headwise.judging.metrics import ClassScores
 from headwise.judging.regression import correlation
 
 DEPTH = 10  # as far down as a ranking is looked at
@@ -38,6 +39,11 @@ class RankingScores:
 
     values: dict[str, float]
     rows: int
+
+    @property
+    def parts(self) -> Mapping[str, ClassScores]:
+        """None: there are no classes."""
+        return {}
 
     def named(self, metric: str) -> float:
         """The score called `metric`; InputError, listing what there is, for a name that is none."""
@@ -58,14 +64,14 @@ def score(truth: np.ndarray, answers: np.ndarray, relation: str) -> RankingScore
     return RankingScores(found, len(truth))
 
 
-def intervals(truth: np.ndarray, answers: np.ndarray, relation: str, draws: int) -> dict[str, Interval]:
-    """How far each metric may lie from that on more like these: of rankings questions are drawn again, else rows."""
+def drawn(truth: np.ndarray, answers: np.ndarray, relation: str, draws: int) -> dict[str, np.ndarray]:
+    """Each metric in every draw [draws]: of rankings questions are drawn again, else rows. Without a question: 0, 1."""
     found = redrawn(lambda rows: by_cosine(truth[rows, 0], answers[rows, 0], relation), len(truth), draws)
     if relation == "scores":
         return found
     scores = by_question(truth, answers)
     if not len(scores):
-        return found | dict.fromkeys(RANKINGS, Interval(0.0, 1.0))
+        return found | dict.fromkeys(RANKINGS, np.arange(draws) % 2.0)
     return found | redrawn(lambda some: means(scores[some]), len(scores), draws)
 
 

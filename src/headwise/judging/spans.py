@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headwise.errors import InputError, printable
+from headwise.judging.intervals import DRAWS, Drawn, times_drawn
 from headwise.judging.metrics import ClassScores, NamedScores
 from headwise.judging.sections import Column, Findings, Table, beginning
 
@@ -48,6 +49,11 @@ class EntityScores(NamedScores):
     per_type: dict[str, ClassScores]
     entities: int
     rows: int
+
+    @property
+    def parts(self) -> Mapping[str, ClassScores]:
+        """Of each type."""
+        return self.per_type
 
 
 @dataclass(frozen=True)
@@ -100,6 +106,43 @@ def score(truth: Rows, answers: Rows, types: Sequence[str]) -> EntityScores:
         entities=int(support.sum()),
         rows=len(truth),
     )
+
+
+def drawn(truth: Rows, *answers: Rows, types: int, seed: int = 0) -> tuple[Drawn, ...]:
+    """The scores of each of several answers to the same rows, all in the same draws of these: rows are counted once."""
+    counted = np.stack([_by_row(truth, one, types) for one in answers], 1)  # [rows answers types+1 3]
+    flat = counted.reshape(len(truth), -1).astype(float)
+    parts = [times @ flat for times in times_drawn(np.ones(len(truth)), DRAWS, seed)]
+    sums = np.concatenate(parts).reshape(DRAWS, *counted.shape[1:])
+    return tuple(_scores_of(one) for one in np.moveaxis(sums, 1, 0))
+
+
+def _by_row(truth: Rows, answers: Rows, types: int) -> npt.NDArray[np.int64]:
+    """Of each row and type how many entities are found, are there, are right; last, words that are right, twice, and
+    all words. [rows types+1 3]"""
+    true, given = entities(truth), entities(answers)
+    counts = np.zeros((len(truth), types + 1, 3), np.int64)
+    for column, some in enumerate((given, true, set(given) & set(true))):
+        places = np.array([(row, kind) for row, *_, kind in some], np.int64).reshape(-1, 2)
+        np.add.at(counts[:, :, column], tuple(places.T), 1)
+    for row, (mine, theirs) in enumerate(zip(truth, answers, strict=True)):
+        right = sum(a == b for a, b in zip(mine, theirs, strict=True))
+        counts[row, types] = right, len(mine), right
+    return counts
+
+
+def _scores_of(sums: npt.NDArray[Any]) -> Drawn:
+    """Every metric from such counts. [draws types+1 3]"""
+    found, support, right = np.moveaxis(sums[:, :-1], 2, 0)  # [draws types] each
+    f1, occurs = _ratio(2 * right, found + support), found + support > 0
+    metrics = {
+        "f1": _ratio(2 * right.sum(1), (found + support).sum(1)),
+        "precision": _ratio(right.sum(1), found.sum(1)),
+        "recall": _ratio(right.sum(1), support.sum(1)),
+        "macro_f1": _ratio((f1 * occurs).sum(1), occurs.sum(1)),
+        "accuracy": _ratio(sums[:, -1, 2], sums[:, -1, 1]),
+    }
+    return Drawn(metrics, f1)
 
 
 def _by_type(some: Any, types: int) -> npt.NDArray[Any]:

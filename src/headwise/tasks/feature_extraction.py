@@ -15,7 +15,7 @@ from torch import Tensor
 from headwise.errors import InputError, excerpt
 from headwise.families.family import Purpose
 from headwise.judging import ranking, retrieval
-from headwise.judging.intervals import Interval
+from headwise.judging.intervals import Drawn
 from headwise.judging.ranking import Calibration, RankingScores
 from headwise.judging.sections import Findings
 from headwise.reading.batches import Batch, Examples
@@ -192,9 +192,18 @@ class FeatureExtraction(Task):
         """Of the ranking, of the cosine, or of both."""
         return ranking.score(truth, answers, self.relation)
 
-    def intervals(self, truth: Array, answers: Array) -> Mapping[str, Interval]:
+    def drawn(self, truth: Array, *answers: Array) -> tuple[Drawn, ...]:
         """Of rankings by questions, which may have several rows."""
-        return ranking.intervals(truth, answers, self.relation, FEW_DRAWS)
+        return tuple(Drawn(ranking.drawn(truth, these, self.relation, FEW_DRAWS)) for these in answers)
+
+    def refuse_other(self, other: Task) -> None:
+        """Also where one was trained on what the other was not."""
+        super().refuse_other(other)
+        if isinstance(other, FeatureExtraction) and other.relation != self.relation:
+            raise InputError(
+                f"the two models cannot be compared: the first was trained on {self.relation}, the second on "
+                f"{other.relation}, so they are scored otherwise"
+            )
 
     def told(self, examples: Examples, outputs: Tensor) -> list[dict[str, Any]]:
         """{"vector"} of a text, {"cosine"} of a pair."""

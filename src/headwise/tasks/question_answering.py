@@ -16,7 +16,7 @@ from headwise.errors import InputError
 from headwise.families.family import Purpose
 from headwise.judging import answers as judging
 from headwise.judging.answers import METRICS, AnswerScores
-from headwise.judging.intervals import Interval, redrawn
+from headwise.judging.intervals import Drawn
 from headwise.judging.sections import Findings
 from headwise.reading.answers import Answer, read_answers, remarks
 from headwise.reading.batches import Batch, Examples, Rows
@@ -161,12 +161,9 @@ class QuestionAnswering(Task):
         """Exact match and F1."""
         return judging.score(texts_of(truth), first_texts(answers))
 
-    def intervals(self, truth: Array, answers: Array) -> Mapping[str, Interval]:
+    def drawn(self, truth: Array, *answers: Array) -> tuple[Drawn, ...]:
         """By drawing rows that are scored once: exact match and F1 are means over them."""
-        each = judging.row_scores(texts_of(truth), first_texts(answers))  # [rows 2]
-        return redrawn(
-            lambda rows: dict(zip(("exact_match", "f1"), each[rows].mean(0).tolist(), strict=True)), len(each)
-        )
+        return tuple(judging.drawn(judging.row_scores(texts_of(truth), first_texts(these))) for these in answers)
 
     def baselines(
         self, train: Sequence[Text], truth: Array, texts: Sequence[Text], seed: int

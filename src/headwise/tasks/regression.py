@@ -42,6 +42,7 @@ class Regression(Windowed):
     name: ClassVar[str] = "regression"
     purpose: ClassVar[Purpose] = "ForSequenceClassification"
     metrics: ClassVar[Mapping[str, str]] = METRICS
+    errors: ClassVar[Mapping[str, str]] = {"mae": "mean absolute error"}
     linear: ClassVar[str] = "ridge regression"
 
     labels: tuple[str, ...]  # the column's name

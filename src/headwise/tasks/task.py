@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,7 +17,8 @@ from headwise.core.transformer import HeadedEncoder
 from headwise.errors import InputError
 from headwise.families.checkpoint import purpose_of
 from headwise.families.family import Purpose
-from headwise.judging.intervals import Interval, redrawn
+from headwise.judging.comparison import Comparison, compare
+from headwise.judging.intervals import Drawn, Interval, middle, redrawn
 from headwise.judging.metrics import Scored
 from headwise.judging.sections import Findings
 from headwise.reading.batches import Batch, Examples, Rows
@@ -70,6 +72,9 @@ class Task(ABC):
     @abstractmethod
     def metrics(self) -> Mapping[str, str]:
         """What a model can be chosen by, and how it is written for a reader."""
+
+    errors: ClassVar[Mapping[str, str]] = {}
+    """Of two models compared what is told besides: scores of which less is better, and how they are written."""
 
     @property
     @abstractmethod
@@ -190,14 +195,36 @@ class Task(ABC):
         """Whether answers are all the same one though the truth is not, as those of a run that came to nothing."""
         return False
 
+    def drawn(self, truth: Array, *answers: Array) -> tuple[Drawn, ...]:
+        """The scores of each of several answers, where rows are drawn again: all in the same draws."""
+
+        def scores(these: Array, rows: Array) -> dict[str, float]:
+            found = self.scored(truth[rows], these[rows]).as_dict()
+            return {name: found[name] for name in (*self.metrics, *self.errors)}
+
+        return tuple(Drawn(redrawn(partial(scores, these), len(truth), FEW_DRAWS)) for these in answers)
+
     def intervals(self, truth: Array, answers: Array) -> Mapping[str, Interval]:
         """How far each metric may lie from that on more rows like these."""
+        (drawn,) = self.drawn(truth, answers)
+        return {name: middle(drawn.metrics[name]) for name in self.metrics}
 
-        def scores(rows: Array) -> dict[str, float]:
-            found = self.scored(truth[rows], answers[rows])
-            return {name: found.named(name) for name in self.metrics}
+    def refuse_other(self, other: Task) -> None:
+        """Raise InputError where the answers of another task cannot be compared with this one's."""
+        if self.name != other.name:
+            raise InputError(
+                f"the two models cannot be compared: the first is one of {self.name}, the second of {other.name}; "
+                "give two of the same task"
+            )
 
-        return redrawn(scores, len(truth), FEW_DRAWS)
+    def renumbered(self, answers: Array, other: Task) -> Array:
+        """Another model's answers in the numbers of this one, where both have the same labels."""
+        return answers
+
+    def compared(self, truth: Array, first: Array, second: Array) -> Comparison:
+        """The second answers against the first, to the same rows."""
+        scores = self.scored(truth, first), self.scored(truth, second)
+        return compare(self.metric, self.metrics, scores, self.drawn(truth, first, second), errors=self.errors)
 
     @abstractmethod
     def told(self, examples: Examples, outputs: Tensor) -> list[dict[str, Any]]:

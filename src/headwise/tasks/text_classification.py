@@ -18,15 +18,16 @@ from headwise.errors import InputError, excerpt, listing
 from headwise.families.family import Purpose
 from headwise.judging import baselines, classification, thresholds
 from headwise.judging.calibration import Calibrated, calibration, temperature
+from headwise.judging.comparison import Comparison, Tested, compare
 from headwise.judging.fitted import Fitted, outcomes, with_outcomes
-from headwise.judging.intervals import Interval, intervals
-from headwise.judging.metrics import METRICS, Scores, score
+from headwise.judging.intervals import Drawn, Interval, intervals, resampled
+from headwise.judging.metrics import METRICS, Scores, same, score
 from headwise.judging.sections import Findings
 from headwise.reading.batches import Batch, Examples
 from headwise.reading.columns import Columns
 from headwise.reading.records import Records
 from headwise.reading.text import Text
-from headwise.tasks.task import Array
+from headwise.tasks.task import Array, Task
 from headwise.tasks.windowed import Windowed
 
 HARDLY_ANY_OTHER = 0.9  # a share of one class above which always answering it may be the best there is
@@ -162,26 +163,39 @@ class TextClassification(Windowed):
     def told(self, examples: Examples, outputs: Tensor) -> list[dict[str, Any]]:
         """For people and programs: {"label", "score"}, or {"labels", "scores"} where there may be several.
 
-        Where it was decided when to answer, "abstains" says why there is none: the label is None then.
+        Where it was decided when to answer, "abstains" says why there is none: the label is None then, or there are
+        no labels.
         """
         probabilities = self.probabilities(outputs)
-        if not self.multi_label:
-            best = probabilities.argmax(1)
-            found: list[dict[str, Any]] = [
-                {"label": self.labels[i], "score": float(row[i])} for i, row in zip(best, probabilities, strict=True)
+        answers = self.chosen(probabilities)
+        found: list[dict[str, Any]]
+        if self.multi_label:
+            sets = [np.flatnonzero(row) for row in answers]
+            pairs = zip(sets, probabilities, strict=True)
+            found = [
+                {"labels": [self.labels[i] for i in mine], "scores": [float(row[i]) for i in mine]}
+                for mine, row in pairs
             ]
-            if self.fitted.always_answers:
-                return found
-            reasons = self.fitted.abstains(outputs.numpy(), probabilities.max(1))
-            return [
-                one | ({"label": None} if reason else {}) | {"abstains": reason or None}
-                for one, reason in zip(found, reasons.tolist(), strict=True)
-            ]
-        chosen = [np.flatnonzero(row) for row in self.chosen(probabilities)]
+        else:
+            best = zip(answers, probabilities, strict=True)
+            found = [{"label": self.labels[i], "score": float(row[i])} for i, row in best]
+        if self.fitted.always_answers:
+            return found
+        silent: dict[str, Any] = {"labels": [], "scores": []} if self.multi_label else {"label": None}
         return [
-            {"labels": [self.labels[i] for i in mine], "scores": [float(row[i]) for i in mine]}
-            for mine, row in zip(chosen, probabilities, strict=True)
+            one | (silent if reason else {}) | {"abstains": reason or None}
+            for one, reason in zip(found, self.abstains(outputs).tolist(), strict=True)
         ]
+
+    def confidence(self, probabilities: Array) -> Array:
+        """How sure an answer is: its probability, or of several labels that of the least sure one, given or not. [b]"""
+        if not self.multi_label:
+            return np.asarray(probabilities.max(1))
+        return np.asarray(np.where(self.chosen(probabilities) == 1, probabilities, 1 - probabilities).min(1))
+
+    def abstains(self, outputs: Tensor) -> Array:
+        """Why a row has no answer, "" where it has one. [b]"""
+        return self.fitted.abstains(outputs.numpy(), self.confidence(self.probabilities(outputs)))
 
     def scored(self, truth: Array, answers: Array) -> Scores:
         """Accuracy, F1 and the rest."""
@@ -195,6 +209,31 @@ class TextClassification(Windowed):
     def intervals(self, truth: Array, answers: Array) -> Mapping[str, Interval]:
         """By drawing kinds of rows."""
         return intervals(truth.astype(np.int64), answers.astype(np.int64), len(self.labels))
+
+    def drawn(self, truth: Array, *answers: Array) -> tuple[Drawn, ...]:
+        """By drawing kinds of rows."""
+        numbers = (each.astype(np.int64) for each in (truth, *answers))
+        return resampled(*numbers, classes=len(self.labels))
+
+    def refuse_other(self, other: Task) -> None:
+        """Also where the labels differ, or a text may have several in one only."""
+        super().refuse_other(other)
+        assert isinstance(other, TextClassification)
+        if odd := sorted(set(self.labels) ^ set(other.labels)):
+            raise InputError(f"the two models cannot be compared: {listing(odd)} is a label of one only")
+        if self.multi_label != other.multi_label:
+            raise InputError("the two models cannot be compared: one gives one label a text, the other several")
+
+    def renumbered(self, answers: Array, other: Task) -> Array:
+        """In the order of this one's labels. [b] or [b c]"""
+        order = np.array([other.labels.index(label) for label in self.labels])
+        return answers[:, order] if answers.ndim == 2 else np.argsort(order)[answers]
+
+    def compared(self, truth: Array, first: Array, second: Array) -> Comparison:
+        """By which rows, and which labels of rows, only one of the two has right."""
+        true, mine, theirs = (each.astype(np.int64) for each in (truth, first, second))
+        scores, drawn = (self.scored(truth, first), self.scored(truth, second)), self.drawn(truth, first, second)
+        return compare(self.metric, self.metrics, scores, drawn, Tested.of(true, mine, theirs, len(self.labels)))
 
     def tuned(self, valid: Examples, outputs: Tensor) -> TextClassification:
         """With a temperature and, of several labels, their thresholds."""
@@ -210,14 +249,18 @@ class TextClassification(Windowed):
     ) -> TextClassification:
         """With a rule for when to answer, and with a scope, where these are asked for; from held-out rows in scope.
 
-        Raises InputError where nothing can be promised, and where a text may have several labels.
+        An answer is wrong where the label is, or of several labels where the set is not exactly right. Raises
+        InputError where nothing can be promised, and for a scope where a text may have several labels, or none.
         """
-        if self.multi_label:
-            raise InputError("when to answer is decided where a text has one label, and this model gives several")
+        if self.multi_label and false_alarms is not None:
+            raise InputError(
+                "a text that no label fits gets none where it may have several, so there is nothing to call out of "
+                "scope; leave out --false-alarms"
+            )
         probabilities = self.probabilities(outputs)
-        wrong = probabilities.argmax(1) != truth
-        fitted = self.fitted.decided(outputs.numpy(), probabilities.max(1), wrong, most_error, false_alarms)
-        return replace(self, fitted=fitted)
+        wrong = ~same(truth, self.chosen(probabilities))
+        sure = self.confidence(probabilities)
+        return replace(self, fitted=self.fitted.decided(outputs.numpy(), sure, wrong, most_error, false_alarms))
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -265,8 +308,7 @@ class TextClassification(Windowed):
         found = classification.findings(self.labels, truth, probabilities, answers, texts, scores, calibrated)
         if self.fitted.always_answers:
             return found
-        reasons = self.fitted.abstains(outputs.numpy(), probabilities.max(1))
-        return with_outcomes(found, outcomes(reasons, answers != truth), self.fitted)
+        return with_outcomes(found, outcomes(self.abstains(outputs), ~same(truth, answers)), self.fitted)
 
     def breakdown(self, truth: Array, answers: Array) -> str:
         """scikit-learn's classification report."""

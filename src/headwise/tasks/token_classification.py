@@ -18,6 +18,7 @@ from torch import Tensor
 from headwise.errors import InputError, excerpt, listing
 from headwise.families.family import Purpose
 from headwise.judging import spans
+from headwise.judging.intervals import Drawn
 from headwise.judging.sections import Findings
 from headwise.reading.batches import NOWHERE, Batch, Examples, PerToken
 from headwise.reading.columns import Columns
@@ -178,6 +179,16 @@ class TokenClassification(Task):
     def scored(self, truth: Array, answers: Array) -> spans.EntityScores:
         """Entities, as conlleval counts them."""
         return spans.score(truth, answers, self.types)
+
+    def drawn(self, truth: Array, *answers: Array) -> tuple[Drawn, ...]:
+        """By drawing rows that are counted once."""
+        return spans.drawn(truth, *answers, types=len(self.types))
+
+    def refuse_other(self, other: Task) -> None:
+        """Also where the types differ; those that are the same have the same numbers."""
+        super().refuse_other(other)
+        if isinstance(other, TokenClassification) and (odd := set(self.types) ^ set(other.types)):
+            raise InputError(f"the two models cannot be compared: {listing(sorted(odd))} is a type of one only")
 
     def told(self, examples: Examples, outputs: Tensor) -> list[dict[str, Any]]:
         """{"entities": [{"label", "text", "start", "end", "score"}, …]}; the score is the mean over its words."""

@@ -24,7 +24,7 @@ from headwise.families.hub import STARTER, locate
 from headwise.reading.batches import Rows
 from headwise.reading.columns import choose_columns
 from headwise.reading.text import TextTokenizer
-from headwise.training.data import Asked, Source, opened
+from headwise.training.data import Asked, Data, Source, opened
 from headwise.training.loop import features
 
 Wait = Callable[[str], AbstractContextManager[None]]
@@ -59,18 +59,8 @@ def check(
     corpus, notes = read_corpus(train, valid, test, Asked(**asked))
     if fix is not None:
         refuse_taken(Path(fix), [Path(part.records.path).name for part in corpus.parts])
-    findings = [Finding("encoding", "note", note) for note in notes if ": encoding " in note]
-    broken = [*empty(corpus), *unlabelled(corpus)]
-    with wait("reading the texts"):
-        broken += garbage(corpus, without(corpus, broken))
-    rows, spelled = without(corpus, broken), spelling(corpus)
-    findings += [*broken, *variants(corpus, spelled)]
-    same = corpus.respelled(spelled)  # the rest looks past how a class is spelled
-    findings += [*classes(same), *contradictions(same, rows)]
-    with wait("looking for near-duplicates"):
-        findings += duplicates(same, rows)
-    with wait("looking for markers and languages"):
-        findings += [*markers(same, rows), *languages(same, rows)]
+    findings, same, rows = surface(corpus, wait)
+    findings += [Finding("encoding", "note", note) for note in notes if ": encoding " in note]
     with wait("counting tokens"):
         findings += lengths_of(same, rows, model)
     known = None
@@ -83,6 +73,29 @@ def check(
     if fix is not None:
         repair(checked, Path(fix))
     return checked
+
+
+def surface(corpus: Corpus, wait: Wait = unsaid) -> tuple[list[Finding], Corpus, Rows]:
+    """What shows without a model; the corpus with each class spelled one way; and the rows that can be read."""
+    broken = [*empty(corpus), *unlabelled(corpus)]
+    with wait("reading the texts"):
+        broken += garbage(corpus, without(corpus, broken))
+    rows, spelled = without(corpus, broken), spelling(corpus)
+    findings = [*broken, *variants(corpus, spelled)]
+    same = corpus.respelled(spelled)  # the rest looks past how a class is spelled
+    findings += [*classes(same), *contradictions(same, rows)]
+    with wait("looking for near-duplicates"):
+        findings += duplicates(same, rows)
+    with wait("looking for markers and languages"):
+        findings += [*markers(same, rows), *languages(same, rows)]
+    return findings, same, rows
+
+
+def of_data(data: Data, wait: Wait = unsaid) -> Checked:
+    """What shows in the rows of a job without a model, the gravest first."""
+    separator = data.asked.label_separator
+    corpus = Corpus.of([Part(part.name, part.records, data.columns, separator) for part in data.parts])
+    return Checked(corpus, by_severity(surface(corpus, wait)[0]), ())
 
 
 def read_corpus(train: Source, valid: Source | None, test: Source | None, asked: Asked) -> tuple[Corpus, list[str]]:

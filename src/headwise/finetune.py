@@ -15,6 +15,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from headwise.audit import of_data
+from headwise.checking.findings import with_data
 from headwise.errors import InputError
 from headwise.families.hub import STARTER
 from headwise.job import Job, prepared
@@ -23,6 +25,7 @@ from headwise.model import Judged, Model
 from headwise.model_card import model_card
 from headwise.progress import Narrator
 from headwise.results import finish, judged_before, write_run
+from headwise.tasks.text_classification import TextClassification
 from headwise.training.data import Source
 from headwise.training.loop import Evaluation, NotFinite, State, Step, training
 from headwise.training.lora import adapted
@@ -82,6 +85,7 @@ def train(
     try:
         others = (attempt(job.again(job.recipe.seed + more), narrator) for more in range(1, seeds))
         finished = best_of(chain([first], others), before, narrator)
+        finished = looked_through(finished, job, narrator)
         if place is not None:
             write_run(place, finished, model_card(finished, job, seeds))
     except KeyboardInterrupt:
@@ -177,6 +181,15 @@ def best_of(tries: Iterable[tuple[Job, State]], before: tuple[Judged, ...], narr
     report = best.report
     findings = with_spread(report.findings, runs, report.metrics, kept)
     return replace(best, report=replace(report, findings=findings))
+
+
+def looked_through(model: Model, job: Job, narrator: Narrator) -> Model:
+    """The model, whose report tells also what is wrong with its data, where that is of classified texts."""
+    if not isinstance(model.task, TextClassification):
+        return model
+    assert model.report is not None
+    findings = with_data(model.report.findings, of_data(job.data, narrator.wait))
+    return replace(model, report=replace(model.report, findings=findings))
 
 
 def run(job: Job, place: Path | None, resume: bool, listeners: Sequence[Listener], narrator: Narrator) -> State:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from headwise.checking.corpus import Corpus
 from headwise.errors import excerpt, printable
 from headwise.judging.baselines import joined
+from headwise.judging.sections import Column, Findings, Table, beginning
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
@@ -101,6 +102,35 @@ class Checked:
         """The split, file and line of a row."""
         part = self.corpus.parts[self.corpus.part_of[row]]
         return {"split": part.name, "file": part.records.path, part.records.unit: int(self.corpus.lines[row])}
+
+
+def with_data(findings: Findings, checked: Checked) -> Findings:
+    """A report's findings, and those about its data: a table, and a word where its scores mislead."""
+    rows = [(one.severity, f"{one.kind}: {one.words}", first(checked, one), one.remedy) for one in checked.findings]
+    hint = (
+        "What `headwise check` finds in these rows without a model, the gravest first."
+        if rows
+        else ("`headwise check` finds nothing in these rows without a model.")
+    )
+    head = (
+        Column("severity", "label"),
+        Column("finding", "text"),
+        Column("for example", "text"),
+        Column("remedy", "text"),
+    )
+    told = [{"severity": one.severity, "kind": one.kind, "words": one.words} for one in checked.findings]
+    grave = [f"data: {one.kind}: {one.words}" for one in checked.findings if one.severity == "error"]
+    return replace(
+        findings,
+        sections=(*findings.sections, Table("Data findings", hint, head, tuple(rows))),
+        numbers={**findings.numbers, "data_findings": told},
+        said=(*findings.said, *grave),
+    )
+
+
+def first(checked: Checked, found: Finding) -> str:
+    """The first of a finding's places."""
+    return beginning(checked.place(found, 0)) if found.rows else ""
 
 
 def counted(number: int, what: str) -> str:

@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from headwise.errors import InputError
-from headwise.judging.intervals import Interval, redrawn
+from headwise.judging.intervals import redrawn
 from headwise.judging.metrics import NamedScores
 from headwise.judging.sections import Column, Findings, Table
 
@@ -43,8 +43,8 @@ def score(answers: np.ndarray) -> MaskScores:
     return MaskScores(-mean, float(right / masks), float(np.exp(mean)), int(masks), len(answers))
 
 
-def intervals(answers: np.ndarray) -> dict[str, Interval]:
-    """Of each of METRICS, by drawing rows."""
+def drawn(answers: np.ndarray) -> dict[str, np.ndarray]:
+    """Each of METRICS where rows are drawn again. [draws]"""
 
     def means(rows: np.ndarray) -> dict[str, float]:
         masks, right, loss = answers[rows].sum(axis=0)

@@ -15,7 +15,7 @@ from torch import Tensor
 from headwise.errors import InputError, excerpt
 from headwise.families.family import Purpose
 from headwise.judging import masks
-from headwise.judging.intervals import Interval
+from headwise.judging.intervals import Drawn
 from headwise.judging.masks import METRICS, MaskScores
 from headwise.judging.sections import Findings
 from headwise.reading.batches import NOWHERE, Batch, Examples
@@ -154,9 +154,9 @@ class FillMask(Task):
         """Log-likelihood, accuracy and perplexity at the masks."""
         return masks.score(answers)
 
-    def intervals(self, truth: Array, answers: Array) -> Mapping[str, Interval]:
-        """By drawing rows, whose masks were counted once."""
-        return masks.intervals(answers)
+    def drawn(self, truth: Array, *answers: Array) -> tuple[Drawn, ...]:
+        """Rows are drawn, whose masks were counted once."""
+        return tuple(Drawn(masks.drawn(these)) for these in answers)
 
     def findings(self, texts: Sequence[Text], examples: Examples, outputs: Tensor) -> Findings:
         """Which tokens are taken for which."""

@@ -17,7 +17,7 @@ from headwise.errors import InputError
 from headwise.reading.batches import Batch
 from headwise.tasks.text_classification import TextClassification
 from headwise.training import loop
-from headwise.training.few_shot import PENALTY, contrast, fit, in_pairs
+from headwise.training.few_shot import PENALTY, contrast, contrasted, fit, in_pairs
 from headwise.training.recipe import Recipe
 
 RECIPE = {"few_shot": True, "epochs": 6.0, "batch_size": 4, "eval_steps": 4, "patience": 0, "learning_rate": 0.003}
@@ -119,12 +119,22 @@ def test_with_adapters_too(job, directory_of, films):
     assert [one["label"] for one in model.predict([text for text, _ in films])] == [label for _, label in films]
 
 
-def test_the_first_evaluation_comes_before_the_first_step(job):
-    first = next(one for one in job[2].report.history if "valid_loss" in one)
-    assert first["step"] == 0 and first["valid_accuracy"] > 0.5  # the head is fitted to the model as it was
+def test_the_head_is_fitted_before_the_first_step(job, directory_of, films):
+    still = RECIPE | {"learning_rate": 1e-12, "epochs": 1.0, "eval_steps": 1, "patience": 0}
+    model = headwise.train(job[0], job[0], model=str(directory_of("bert")), quiet=True, **still)
+    first = next(one for one in model.report.history if "valid_loss" in one)
+    assert first["valid_accuracy"] > 0.5  # of the model as it was
 
 
-def test_an_epoch_is_evaluated_once_at_a_gentle_rate():
+def test_rows_are_classified_and_compared():
+    head, task = Head(HeadSpec(2), 4), TextClassification(("a", "b"))
+    states = Packed.of([torch.randn(3, 4, generator=torch.Generator().manual_seed(0)) for _ in range(4)])
+    batch = Batch(states, torch.zeros(12), torch.tensor([0, 1, 0, 1]), None)
+    together = contrasted(head.eval(), task, states, batch)
+    compared = contrast(head.features(states), batch.targets)
+    assert torch.allclose(together, task.losses(head(states), batch) + 0.5 * compared) and compared.min() > 0
+
+
+def test_the_last_weights_are_kept_where_rows_are_too_few_to_choose_by():
     few, plain = (Recipe.of(200, 384, few_shot=few) for few in (True, False))
-    assert few.eval_steps == few.steps_per_epoch(200) and plain.eval_steps is None
-    assert few.learning_rate == pytest.approx(0.3 * plain.learning_rate)
+    assert few.evaluate_every(200) == few.steps(200) and plain.evaluate_every(200) < plain.steps(200)

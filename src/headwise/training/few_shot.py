@@ -1,5 +1,5 @@
-"""Few rows per class: the head is fitted to means over positions, while the encoder learns which rows belong together
-(SetFit, Tunstall et al. 2022, arXiv:2209.11055; the loss is that of Khosla et al. 2020, arXiv:2004.11362)."""
+"""Few rows per class: the head is fitted to means over positions, then the encoder learns by classifying rows and by
+comparing them with each other (Gunel et al. 2021, arXiv:2011.01403), and the head is fitted once more."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from headwise.core.packed import Packed
 from headwise.core.transformer import Head
 from headwise.errors import InputError
 from headwise.reading.batches import Batch, Rows
@@ -15,6 +16,7 @@ from headwise.tasks.task import Array, Task
 from headwise.tasks.text_classification import TextClassification
 
 FEW = 16  # rows of a class, up to which the mode is worth a try
+CONTRAST = 0.5  # what comparing counts beside classifying
 TEMPERATURE = 0.1
 PENALTY = 1.0  # on the head's squared weights, as scikit-learn's LogisticRegression has it
 
@@ -46,10 +48,18 @@ def in_pairs(targets: Array, seed: int, epoch: int) -> Rows:
     return np.concatenate([pairs[at] for at in generator.permutation(len(pairs))])
 
 
+def contrasted(head: Head, task: Task, states: Packed, batch: Batch) -> Tensor:
+    """Each row's loss: the task's, and CONTRAST times that of comparing. states [n d] -> [b]"""
+    assert batch.targets is not None
+    read = head.features(states)  # [k d]
+    own = task.losses(task.pooled(head.out(read), batch.counts), batch)
+    return own + CONTRAST * contrast(task.pooled(read, batch.counts), batch.targets)
+
+
 def contrast(features: Tensor, targets: Tensor) -> Tensor:
     """Each row's loss: it is small where a row is near the others of its class and far from the rest. [b d] -> [b]
 
-    That of a row that is alone is 0.
+    That of a row that is alone is 0 (Khosla et al. 2020, arXiv:2004.11362).
     """
     unit = F.normalize(features, dim=1)
     own = torch.eye(len(unit), dtype=torch.bool, device=unit.device)

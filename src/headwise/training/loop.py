@@ -17,7 +17,7 @@ from headwise.core.transformer import HeadedEncoder
 from headwise.reading.batches import Batch, Examples, Rows, by_length, passes, shuffled
 from headwise.reading.text import Tokens
 from headwise.tasks.task import Task
-from headwise.training.few_shot import contrast, fit, in_pairs
+from headwise.training.few_shot import contrasted, fit, in_pairs
 from headwise.training.optimizers import learning, learning_rate, set_learning_rate
 from headwise.training.recipe import Precision, Recipe
 
@@ -93,8 +93,10 @@ def training(state: State, task: Task, train: Examples, valid: Examples, recipe:
     Raises NotFinite.
     """
     steps, every = recipe.steps(len(train)), recipe.evaluate_every(len(train))
+    if recipe.few_shot and state.step == 0:  # a head that begins at random would first undo what the encoder knows
+        fit_head(state.model, task, train, recipe.precision)
     while not state.stopped:
-        due = (state.step > 0 or recipe.few_shot) and (state.step % every == 0 or state.step == steps)
+        due = state.step > 0 and (state.step % every == 0 or state.step == steps)
         if due and (not state.history or state.history[-1]["step"] < state.step):
             yield evaluation(state, task, train, valid, recipe, steps)
         else:
@@ -113,7 +115,7 @@ def evaluation(state: State, task: Task, train: Examples, valid: Examples, recip
     metric = recipe.metric or task.metric
     outputs, loss = predicted(state.model, task, valid, precision=recipe.precision)
     if not np.isfinite(loss):
-        raise NotFinite(state.step, rows_of_step(max(state.step - 1, 0), train, recipe))
+        raise NotFinite(state.step, rows_of_step(state.step - 1, train, recipe))
     answers = task.decide(valid, outputs)
     scores = task.scored(valid.truth, answers)
     score = scores.named(metric)
@@ -163,9 +165,7 @@ def one_pass(state: State, task: Task, train: Examples, rows: Rows, total: float
     """
     batch = train.batch(rows)
     if recipe.few_shot:
-        assert batch.targets is not None
-        read = state.model.head.features(states_of(state.model, batch, recipe.precision))
-        losses = contrast(task.pooled(read, batch.counts), batch.targets)  # [b]
+        losses = contrasted(state.model.head, task, states_of(state.model, batch, recipe.precision), batch)  # [b]
     else:
         outputs = outputs_of(state.model, batch, recipe.precision)
         losses = task.losses(task.pooled(outputs, batch.counts), batch)  # [b]

@@ -18,8 +18,7 @@ Precision = Literal["float32", "bfloat16"]
 NUMBERS: dict[str, tuple[str, type]] = {"int": ("a whole number", Integral), "float": ("a number", Real)}
 LEAST_STEPS = 1600  # small sets are stable when trained long rather than for 3 epochs (arXiv:2006.04884, 2006.05987)
 MOST_EPOCHS = 20
-FEW_SHOT_EPOCHS = 5.0
-FEW_SHOT_RATE = 0.3  # a fitted head is good at once, and what the encoder knew should last
+FEW_SHOT_EPOCHS = 4.0  # a head that was fitted is good at once
 LORA_RATE = 10  # adapters want a larger learning rate than whole weights (Hu et al. 2021, appendix D)
 
 
@@ -55,7 +54,8 @@ class Recipe:
     label_smoothing: float = knob(0.0, "share of certainty given to all labels alike (0)", 0, 0.99)
     class_weights: str | Mapping[str, float] = knob("none", "none, balanced, or label=weight,label=weight,… (none)")
     few_shot: bool = knob(
-        False, "fit the head to means over positions, contrast rows of a class with others: for few rows per class"
+        False,
+        "fit the head to means over positions, then also compare rows of a class with others: for few rows per class",
     )
     lora_rank: int = knob(0, "adapters of this rank learn in place of the encoder, often 4 to 64; 0: none do (0)", 0)
     max_length: int | None = knob(None, "tokens of a text at most; else what the model can take", 3)
@@ -106,14 +106,12 @@ class Recipe:
         usual = float(min(max(math.ceil(LEAST_STEPS / steps), 1), MOST_EPOCHS))
         epochs = given.get("epochs", FEW_SHOT_EPOCHS if given.get("few_shot") else usual)
         rate = 1e-4 if d_model < 512 else 5e-5 if d_model < 768 else 3e-5 if d_model < 1024 else 2e-5
-        if given.get("few_shot"):
-            rate *= FEW_SHOT_RATE
         defaults = {
             "learning_rate": rate * LORA_RATE if given.get("lora_rank") else rate,
             "batch_size": batch_size,
             "epochs": epochs,
             "dropout": 0.0 if epochs <= 1 else None,
-            "eval_steps": steps if given.get("few_shot") else None,
+            "eval_steps": max(1, round(epochs * steps)) if given.get("few_shot") else None,  # too few rows to choose by
             "precision": "bfloat16" if kernels.has_bfloat16() else "float32",
         }
         return Recipe(**(defaults | given))

@@ -72,7 +72,7 @@ def read_golden(directory: Path) -> dict[str, Any]:
     if not golden:
         return {}
     sound = isinstance(texts, list) and isinstance(answers, list) and isinstance(bound, float)
-    if not sound or len(texts) != len(answers):
+    if not sound or texts is None or answers is None or len(texts) != len(answers):
         raise InputError(f"{directory / GOLDEN}: not as headwise writes it; take a whole copy")
     return {**golden, "texts": [text if isinstance(text, str) else tuple(text) for text in texts]}
 

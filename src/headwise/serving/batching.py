@@ -239,7 +239,7 @@ class Batcher:
         rate = len(tokens.ids) / seconds
         self.rates[model] = CLOCK_SHARE * rate + (1 - CLOCK_SHARE) * self.rates.get(model, rate)
         self.listen(Computed(len(tokens.ids), seconds))
-        return list(outputs.split([one.outputs for one in batch]))
+        return list(torch.split(outputs, [one.outputs for one in batch]))
 
     def close(self) -> None:
         """Answer what waits, then end."""

@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -195,7 +196,7 @@ def serve(directories: Sequence[Path], host: str, port: int, key: str | None) ->
 
 
 def checked(directories: Sequence[Path]) -> list[str]:
-    """Each model's golden records asked over HTTP, and what came of it. Raises InputError where one is not as it was."""
+    """Each model's golden records asked over HTTP, and what came of it. Raises InputError where an answer differs."""
     server = Server(directories, port=0)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -208,9 +209,7 @@ def checked(directories: Sequence[Path]) -> list[str]:
         for name, served in server.shelf.models.items():
             golden = read_golden(served.directory)
             if golden:
-                replay(
-                    golden, lambda texts, name=name: asked_over_http(f"{server.address}/models/{quote(name)}", texts)
-                )
+                replay(golden, partial(asked_over_http, f"{server.address}/models/{quote(name)}"))
             said.append(
                 f"{name} {served.version}: "
                 + (f"{len(golden['texts'])} golden records answered as in training" if golden else "no golden records")

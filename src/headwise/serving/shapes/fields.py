@@ -28,7 +28,7 @@ def whole(body: Mapping[str, Any], name: str) -> int | None:
     found = body.get(name)
     if found is not None and (type(found) is not int or found < 1):
         raise wrong(name, "a whole number from 1 on")
-    return cast("int | None", found)
+    return found
 
 
 def word(body: Mapping[str, Any], name: str, *allowed: str) -> str | None:
@@ -36,7 +36,7 @@ def word(body: Mapping[str, Any], name: str, *allowed: str) -> str | None:
     found = body.get(name)
     if found is not None and (not isinstance(found, str) or (allowed and found not in allowed)):
         raise wrong(name, f"one of {listing(allowed)}" if allowed else "a text")
-    return cast("str | None", found)
+    return found
 
 
 def text(body: Mapping[str, Any], name: str) -> str:

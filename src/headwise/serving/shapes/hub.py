@@ -24,7 +24,7 @@ from headwise.serving.shapes.outputs import (
     vectors,
 )
 from headwise.serving.shapes.tei import cosines
-from headwise.tasks.fill_mask import FillMask, counted
+from headwise.tasks.fill_mask import FillMask
 from headwise.tasks.question_answering import QuestionAnswering
 from headwise.tasks.text_classification import TextClassification
 from headwise.tasks.token_classification import TokenClassification
@@ -101,24 +101,20 @@ async def fill_mask(call: Call) -> Any:
     top = fields.whole(fields.parameters(body, "top_k"), "top_k") or 5
     text = fields.text(body, "inputs")
 
-    def tell(examples: Examples, outputs: Tensor) -> list[list[dict[str, Any]]]:
-        own, mask = served.model.tokenizer.tokenizer, served.model.tokenizer.mask_id
-        assert examples.asked is not None and mask is not None
-        assert counted(examples.asked, examples.tokens).sum() == len(outputs)
-        numbers = outputs.softmax(-1).topk(min(top, outputs.shape[1]))
-        pieces = text.split(own.id_to_token(mask))
-        return [
-            [
-                {
-                    "score": score,
-                    "token": token,
-                    "token_str": (said := own.decode([token], skip_special_tokens=False).strip()),
-                    "sequence": filled(pieces, place, said, own.id_to_token(mask)),
-                }
-                for token, score in zip(tokens, row, strict=True)
-            ]
-            for place, (row, tokens) in enumerate(zip(numbers.values.tolist(), numbers.indices.tolist(), strict=True))
-        ]
+    def tell(_: Examples, outputs: Tensor) -> list[list[dict[str, Any]]]:
+        tokenizer = served.model.tokenizer
+        mask = tokenizer.tokenizer.id_to_token(tokenizer.mask_id or 0) or ""
+        pieces, best = text.split(mask), outputs.softmax(-1).topk(min(top, outputs.shape[1]))
+        found = []
+        for place, (numbers, tokens) in enumerate(zip(best.values.tolist(), best.indices.tolist(), strict=True)):
+            words = [tokenizer.tokenizer.decode([one], skip_special_tokens=False).strip() for one in tokens]
+            found.append(
+                [
+                    {"score": score, "token": one, "token_str": word, "sequence": filled(pieces, place, word, mask)}
+                    for score, one, word in zip(numbers, tokens, words, strict=True)
+                ]
+            )
+        return found
 
     found = await call.ask(served, [text], tell)
     return found[0] if len(found) == 1 else found

@@ -128,7 +128,7 @@ def unpacked(data: bytes) -> list[str]:
 
 
 def kinds_of(served: Served) -> list[tuple[str, str, list[int]]]:
-    """Names, types and shapes of what comes out: of one label or number a text, of a vector; else the answer as JSON."""
+    """Names, types and shapes of what comes out: label and score, a vector; else the answer as JSON."""
     task = served.model.task
     if gives_vectors(served):
         return [("vector", "FP32", [-1, served.model.checkpoint.model.encoder.spec.d_model])]

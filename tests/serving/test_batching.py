@@ -122,7 +122,7 @@ def test_what_nobody_waits_for_is_not_computed(work, halted):
         for one in works[:2]:
             one.outputs.result(10)
         batcher.close()
-        assert len(seen) == 3 and batcher.dropped == 38 and batcher.works == 0
+        assert len(seen) <= 3 and batcher.dropped == 38 and batcher.works == 0
 
 
 def test_work_that_was_begun_is_given_up_between_batches(work, halted):

@@ -36,6 +36,7 @@ class Served:
     directory: Path
     model: Model
     version: str  # the beginning of headwise.json's sha256, which has those of all files
+    rate: float | None = None  # tokens a second, by its golden records
 
     @cached_property
     def apart(self) -> Model:
@@ -69,6 +70,7 @@ def opened(name: str, directory: Path) -> Served:
     if golden:
         with closing(Batcher(ASIDE)) as batcher:
             replay(golden, lambda texts: served.told(batcher, texts))
+            served = replace(served, rate=batcher.rates[served.model.checkpoint.model])
     if version_of(directory) != version:
         raise InputError(f"{directory}: changed while it was read")
     return served

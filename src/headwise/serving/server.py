@@ -31,7 +31,7 @@ from headwise.serving.asking import Answer, Call, Service, route
 from headwise.serving.batching import Batcher, Limits
 from headwise.serving.guard import Door, Guard
 from headwise.serving.metrics import Metrics
-from headwise.serving.models import Shelf
+from headwise.serving.models import Served, Shelf
 from headwise.serving.refusals import Refused
 from headwise.serving.replies import as_json
 from headwise.serving.shapes import cohere, hub, mlflow, open_inference, openai, tei
@@ -92,6 +92,10 @@ class Deadlined(H11Protocol):
 
     late: asyncio.TimerHandle | None = None
 
+    def __init__(self, *given: Any, **named: Any):
+        super().__init__(*given, **named)
+        self.access_log = False  # it would have whole addresses, whatever a client wrote there
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client came."""
         super().connection_made(transport)
@@ -138,9 +142,19 @@ class Server:
         limits: Limits | None = None,
     ):
         door, metrics, limits = Door.of(host, key), Metrics(), limits or Limits()
-        self.shelf = Shelf(directories, metrics.swapped)
         self.batcher = Batcher(limits, metrics.computed)
         metrics.watch(self.batcher)
+
+        def swapped(served: Served, sound: bool) -> None:
+            metrics.swapped(served, sound)
+            if served.rate is not None:
+                self.batcher.rates.setdefault(served.model.checkpoint.model, served.rate)
+
+        try:
+            self.shelf = Shelf(directories, swapped)
+        except InputError:
+            self.batcher.close()
+            raise
         app = application(Service(self.shelf, self.batcher, limits, metrics), door)
         self.uvicorn = uvicorn.Server(
             uvicorn.Config(
@@ -153,6 +167,7 @@ class Server:
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,
                 timeout_graceful_shutdown=GRACE_SECONDS,
             )
         )
@@ -186,8 +201,8 @@ def write_log() -> None:
 
 def serve(directories: Sequence[Path], host: str, port: int, key: str | None) -> None:
     """Serve in this thread, the main one, until SIGTERM or Ctrl-C."""
-    write_log()
     server = Server(directories, host, port, key)
+    write_log()
     signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it once more when it is done
     for served in server.shelf.models.values():
         log.info("%s: %s, version %s", served.name, served.model.task.name, served.version)

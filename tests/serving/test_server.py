@@ -147,8 +147,8 @@ def test_what_a_client_that_left_asked_is_not_computed(started, run_of, monkeypa
         client.close()
     until(lambda: batcher.works <= 1)  # but for the one that is being computed
     go.set()
-    until(lambda: batcher.works == 0)
-    assert len(seen) <= 2 and batcher.dropped >= 18
+    until(lambda: batcher.dropped >= 18)
+    assert len(seen) <= 2 and batcher.works == 0 and batcher.backlog == 0
     assert running.ask("/predict", ASK)[0] == 200
     assert "headwise_clients_gone_total 20.0" in running.ask("/metrics")[1]
 
@@ -236,7 +236,7 @@ def test_a_new_version_takes_over_and_a_broken_one_does_not(started, run_of, tmp
     assert len(versions) <= 2 and first in versions
     assert len(running.ask("/predict", ASK)[1]) == 3  # labels of the new one
     refused = [record.getMessage() for record in caplog.records if "is refused" in record.getMessage()]
-    assert refused and all("serves on" in line and "sha256 differs" in line for line in refused)
+    assert all("serves on" in line for line in refused) and sum("sha256 differs" in line for line in refused) >= 2
     assert f'model_info{{model="champion",version="{first}"}}' not in metrics(running)
 
 

@@ -130,14 +130,14 @@ class Batcher:
 
     @property
     def backlog(self) -> float:
-        """Seconds that what waits will take."""
-        return sum(one.seconds for one in self.queue)
+        """Seconds that what is waited for will take."""
+        return sum(one.seconds for one in self.queue if not one.work.abandoned)
 
     @property
     def waiting_tokens(self) -> int:
-        """Tokens in the queue."""
+        """Tokens of what is waited for."""
         with self.changed:
-            return sum(len(one.tokens.ids) for one in self.queue)
+            return sum(len(one.tokens.ids) for one in self.queue if not one.work.abandoned)
 
     def submit(self, work: Work) -> None:
         """Put work into the queue. Raises Refused where it is full."""

@@ -78,6 +78,7 @@ def test_a_key_is_asked_for_but_not_to_see_that_it_is_there(started, run_of):
         assert running.ask(path)[0] == 200
     for given in ({}, {"authorization": "Bearer wrong"}, {"authorization": KEY[:-1]}):
         status, answer, headers = running.ask("/predict", ASK, **given)
+        assert running.ask("/", ASK, **given)[0] == running.ask("/models/films", ASK, **given)[0] == 401
         assert status == 401 and answer["error_type"] == "Security" and headers["www-authenticate"] == "Bearer"
     assert running.ask("/metrics")[0] == running.ask("/info")[0] == 401
     assert running.ask("/predict", ASK, authorization=f"Bearer {KEY}")[0] == 200

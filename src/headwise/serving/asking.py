@@ -22,7 +22,7 @@ from headwise.serving.batching import Abandoned, Batcher, Limits, Work
 from headwise.serving.guard import ClientGone
 from headwise.serving.metrics import Metrics
 from headwise.serving.models import Served, Shelf
-from headwise.serving.refusals import Refused
+from headwise.serving.refusals import Refused, overloaded
 from headwise.serving.replies import as_json, reply
 from headwise.tasks.task import Task
 
@@ -31,7 +31,7 @@ BODY_SECONDS = 20.0  # a body must be there by then
 Can = Callable[[Served], bool]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Service:
     """What answers requests. All tokenizers are used by one thread, `reader`: they are not for two at once."""
 
@@ -40,6 +40,7 @@ class Service:
     limits: Limits
     metrics: Metrics
     reader: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "reader"))
+    reading: int = 0  # requests whose texts are being made ready, or wait for that
 
 
 class Call:
@@ -87,7 +88,7 @@ class Call:
         """
         self.refuse_too_much(texts)
         began = asyncio.get_running_loop().time()
-        examples = await self.read(partial(served.read, texts, task))
+        examples = await self.made_ready(partial(served.read, texts, task))
         if examples.tokens.cut.any() and not truncate:
             raise Refused(
                 422,
@@ -106,6 +107,17 @@ class Call:
         self.spent["queue"] += work.begun_at - work.queued_at
         self.spent["inference"] += work.done_at - work.begun_at
         return await self.read(partial(tell, examples, outputs))
+
+    async def made_ready(self, job: Callable[[], Examples]) -> Examples:
+        """Texts as the model takes them. Raises Refused where too many requests wait to be read, or to be computed."""
+        self.service.batcher.refuse_where_full()
+        if self.service.reading >= self.service.limits.requests:
+            raise overloaded(1)
+        self.service.reading += 1
+        try:
+            return await self.read(job)
+        finally:
+            self.service.reading -= 1
 
     async def read(self, job: Callable[[], T]) -> T:
         """Do something with a tokenizer, in the thread for it. Raises Refused for a mistake in the texts."""

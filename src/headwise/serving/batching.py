@@ -139,12 +139,17 @@ class Batcher:
         with self.changed:
             return sum(len(one.tokens.ids) for one in self.queue if not one.work.abandoned)
 
-    def submit(self, work: Work) -> None:
-        """Put work into the queue. Raises Refused where it is full."""
+    def refuse_where_full(self) -> None:
+        """Raises Refused where nothing more is taken."""
         with self.changed:
             backlog = self.backlog
             if self.works >= self.limits.requests or backlog > self.limits.seconds or self.closing:
                 raise overloaded(backlog / 2)
+
+    def submit(self, work: Work) -> None:
+        """Put work into the queue. Raises Refused where it is full."""
+        with self.changed:
+            self.refuse_where_full()
             work.queued_at = time.monotonic()
             slices = self.slices(work)
             work.missing, work.parts = len(slices), [torch.empty(0)] * len(slices)

@@ -23,8 +23,8 @@ from headwise.serving.replies import refusal
 
 log = logging.getLogger("headwise.serve")
 SHORTEST_KEY = 16
-OPEN = re.compile(r"(/models/[^/]+)?/(health(/\w+)?|ping|v2/health/\w+|page\.\w+)?")
-"""Paths that need no key: is it there, and the page, which asks for one."""
+OPEN = re.compile(r"(/models/[^/]+)?/(health(/\w+)?|ping|v2/health/\w+)")
+"""Paths that need no key: whether it is there."""
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",

@@ -24,7 +24,7 @@ from headwise.serving.shapes.outputs import (
     vectors,
 )
 from headwise.serving.shapes.tei import cosines
-from headwise.tasks.fill_mask import FillMask
+from headwise.tasks.fill_mask import TOP, FillMask
 from headwise.tasks.question_answering import QuestionAnswering
 from headwise.tasks.text_classification import TextClassification
 from headwise.tasks.token_classification import TokenClassification
@@ -98,20 +98,23 @@ async def question_answering(call: Call) -> Any:
 async def fill_mask(call: Call) -> Any:
     """The likeliest words for a mask; of several masks a list each."""
     body, served = call.json, call.served(lambda one: isinstance(one.model.task, FillMask), "of masked words")
-    top = fields.whole(fields.parameters(body, "top_k"), "top_k") or 5
+    top = fields.whole(fields.parameters(body, "top_k"), "top_k") or TOP
+    if top > TOP:
+        raise fields.wrong("top_k", f"{TOP} at most")
     text = fields.text(body, "inputs")
 
     def tell(_: Examples, outputs: Tensor) -> list[list[dict[str, Any]]]:
         tokenizer = served.model.tokenizer
         mask = tokenizer.tokenizer.id_to_token(tokenizer.mask_id or 0) or ""
-        pieces, best = text.split(mask), outputs.softmax(-1).topk(min(top, outputs.shape[1]))
+        pieces, (numbers, best) = text.split(mask), (half.tolist() for half in outputs.chunk(2, 1))  # [m TOP] each
         found = []
-        for place, (numbers, tokens) in enumerate(zip(best.values.tolist(), best.indices.tolist(), strict=True)):
-            words = [tokenizer.tokenizer.decode([one], skip_special_tokens=False).strip() for one in tokens]
+        for place, (scores_here, tokens) in enumerate(zip(numbers, best, strict=True)):
+            ids = [int(one) for one in tokens[:top]]
+            words = [tokenizer.tokenizer.decode([one], skip_special_tokens=False).strip() for one in ids]
             found.append(
                 [
                     {"score": score, "token": one, "token_str": word, "sequence": filled(pieces, place, word, mask)}
-                    for score, one, word in zip(numbers, tokens, words, strict=True)
+                    for score, one, word in zip(scores_here[:top], ids, words, strict=True)
                 ]
             )
         return found

@@ -68,6 +68,10 @@ def test_the_command_refuses_and_says_what_to_do(command, run_of, monkeypatch):
     monkeypatch.setenv("HEADWISE_API_KEY", "short")
     assert "expected 16 or more" in command("serve", run_of("films"))[2]
     assert "no such model directory" in command("serve", "nowhere", "--check")[2]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.delenv("HEADWISE_API_KEY")
+        status, _, said = command("serve", run_of("films"), "--port", taken.getsockname()[1])
+        assert status == 2 and "cannot be listened at (Address already in use)" in said
     twice = command("serve", run_of("films"), run_of("films"), "--check")
     assert twice[0] == 2 and "two models are called 'films'" in twice[2]
 

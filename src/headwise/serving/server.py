@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import signal
+import socket
 import sys
 import threading
 import time
@@ -152,6 +153,7 @@ class Server:
 
         try:
             self.shelf = Shelf(directories, swapped)
+            self.socket = bound(host, port)
         except InputError:
             self.batcher.close()
             raise
@@ -174,8 +176,8 @@ class Server:
 
     @property
     def address(self) -> str:
-        """Where it really listens, once it does."""
-        host, port = self.uvicorn.servers[0].sockets[0].getsockname()[:2]
+        """Where it really listens."""
+        host, port = self.socket.getsockname()[:2]
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     def run(self) -> None:
@@ -184,9 +186,16 @@ class Server:
             stack.enter_context(closing(self.batcher))
             stack.enter_context(closing(self.shelf))
             self.shelf.thread.start()
-            self.uvicorn.run()
-        if not self.uvicorn.started:
-            raise SystemExit(2)
+            self.uvicorn.run([self.socket])
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A socket that listens. Raises InputError where none can be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise InputError(f"{host}, port {port}: cannot be listened at ({error.strerror}); choose another") from None
 
 
 def write_log() -> None:

@@ -195,7 +195,8 @@ def bound(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        raise InputError(f"{host}, port {port}: cannot be listened at ({error.strerror}); choose another") from None
+        reason = str(error.strerror).partition(" (")[0]
+        raise InputError(f"{host}, port {port}: cannot be listened at ({reason}); choose another") from None
 
 
 def write_log() -> None:

@@ -24,6 +24,7 @@ DOCUMENTS = [
     "docs/checking-data.md",
     "docs/looking-inside.md",
     "docs/trust.md",
+    "docs/serving.md",
     "docs/transformer.md",
     "CONTRIBUTING.md",
     *(f"docs/tasks/{page.name}" for page in sorted((ROOT / "docs/tasks").glob("*.md"))),

@@ -104,10 +104,11 @@ def test_what_is_kept_back_is_an_empty_field(place, run, command, tmp_path):
     assert {row["predicted_label"] for row in kept_back} == {""}
 
 
-def test_deciding_changes_the_card_only_and_can_be_done_again(place, run):
+def test_deciding_changes_card_and_golden_records_only_and_can_be_done_again(place, run):
     before = {file.name: file.read_bytes() for file in run.iterdir()}
     decided(run, place / "test.tsv", Asked(), None, 0.05)
-    assert [name for name, was in before.items() if (run / name).read_bytes() != was] == ["headwise.json"]
+    changed = sorted(name for name, was in before.items() if (run / name).read_bytes() != was)
+    assert changed == ["golden.json", "headwise.json"]
     again, _ = decided(run, place / "test.tsv", Asked(), 0.2, None)
     assert again.scope is None and again.rule is not None
 

@@ -1,4 +1,5 @@
-"""The command line: headwise check, train, evaluate, predict, search, compare, decide, explain, words, heads."""
+"""The command line: headwise check, train, evaluate, predict, search, compare, decide, serve, explain,
+words, heads."""
 
 from __future__ import annotations
 
@@ -33,6 +34,7 @@ app = typer.Typer(
 Table = Annotated[Path, typer.Argument(help="csv, tsv, jsonl or parquet; the first three also as .gz")]
 Run = Annotated[Path, typer.Argument(help="directory of a finished run, or any Hugging Face classifier")]
 PREFIXES = ("query_prefix", "document_prefix")  # a model keeps those of its training
+LOCAL = "127.0.0.1"
 Json = Annotated[bool, typer.Option("--json", help="print JSON for programs")]
 
 
@@ -249,6 +251,31 @@ def search(
     asked = queries or [line for line in typed().splitlines() if line.strip()]
     for query, hits in zip(asked, index.search(asked, top_k, least, second), strict=True):
         print(json.dumps({"query": query, "hits": [asdict(hit) for hit in hits]}, ensure_ascii=False))
+
+
+@app.command()
+def serve(
+    runs: Annotated[list[Path], typer.Argument(help="directories of finished runs, or of any models we can ask")],
+    *,
+    host: Annotated[str, typer.Option(help="address to listen at; any but this machine's own needs a key")] = LOCAL,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one")] = 8000,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="HEADWISE_API_KEY", show_envvar=True, help="what clients must send as Bearer")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="only ask each model its golden records over HTTP, then end")
+    ] = False,
+) -> None:
+    """Answer requests over HTTP as existing clients send them; new versions of the models are taken up on the way."""
+    try:
+        from headwise.serving import server
+    except ModuleNotFoundError as error:
+        raise InputError(f"serving needs {error.name}; install it: pip install 'headwise[serve]'") from None
+    if check:
+        for line in server.checked(runs):
+            print(line)
+        return
+    server.serve(runs, host, port, api_key)
 
 
 @app.command()

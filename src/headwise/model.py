@@ -6,7 +6,7 @@ import json
 import math
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import torch
 from headwise.errors import InputError
 from headwise.families.checkpoint import Checkpoint, read_config, read_model, write_model
 from headwise.families.hub import sha256
+from headwise.golden import GOLDEN, recorded
 from headwise.insight.explain import explain
 from headwise.insight.explanation import Explanation
 from headwise.judging.metrics import Scored
@@ -86,6 +87,11 @@ class Model:
             warnings.warn(sizes("asked", examples, self.tokenizer, self.task.apart), stacklevel=3)
         outputs, _ = predicted(self.checkpoint.model, self.task, examples, done)
         return examples, outputs
+
+    @property
+    def pairs(self) -> bool:
+        """Whether it was trained on pairs of texts that it reads together."""
+        return bool((self.card.get("columns") or {}).get("pair")) and not self.task.apart
 
     def refuse_other_kind(self, texts: Sequence[Text]) -> None:
         """Raise InputError for single texts where the model was trained on pairs, and the reverse."""
@@ -204,14 +210,21 @@ class Model:
             self.write(new)
 
     def write(self, directory: Path) -> None:
-        """Put every file of the model into an empty folder, headwise.json with their digests last."""
+        """Put every file of the model into an empty folder, golden records and headwise.json with digests last."""
         write_model(directory, self.checkpoint, self.labels, self.task.problem_type)
         self.tokenizer.write(directory)
         d_model = self.checkpoint.model.encoder.spec.d_model
         for name, text in self.task.files(d_model, self.tokenizer.max_length).items():
             (directory / name).parent.mkdir(exist_ok=True)
             (directory / name).write_text(text, encoding="utf-8")
-        card = {**self.card, "settings": self.task.settings, "sha256": digests(directory)}
+        self.write_card(directory)
+
+    def write_card(self, directory: Path, written: Mapping[str, str] | None = None) -> None:
+        """Put the golden records and headwise.json into a folder. written: digests of files that lie elsewhere."""
+        golden = recorded(self.task, self.checkpoint.model, self.tokenizer, self.pairs)
+        if golden is not None:
+            (directory / GOLDEN).write_text(json.dumps(golden, indent=1, ensure_ascii=False), encoding="utf-8")
+        card = {**self.card, "settings": self.task.settings, "sha256": {**(written or {}), **digests(directory)}}
         (directory / CARD).write_text(json.dumps(card, indent=2, ensure_ascii=False), encoding="utf-8")
 
 

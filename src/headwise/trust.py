@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from headwise.errors import InputError
 from headwise.judging.comparison import Comparison
 from headwise.judging.fitted import Fitted
 from headwise.model import Model, load
-from headwise.reading.writing import whole_file
 from headwise.tasks.text_classification import TextClassification
 from headwise.training.data import Asked, Source, fingerprint
-from headwise.training.saving import CARD
+from headwise.training.saving import CARD, whole
 
 Done = Callable[[int, int], None]
 
@@ -64,7 +63,6 @@ def decided(
         )
     _, outputs = model.asked(part.texts, done)
     task = task.decided(part.truth, outputs, most_error, false_alarms)
-    card = {**model.card, "settings": task.settings}
-    with whole_file(run / CARD) as file:
-        file.write(json.dumps(card, indent=2, ensure_ascii=False).encode())
+    with whole(run) as new:
+        replace(model, task=task).write_card(new, model.card.get("sha256"))
     return task.fitted, [*notes, f"{run / CARD}: written"]

@@ -20,6 +20,8 @@ FLOORS = {
     "tasks": {"core", "families", "reading", "judging", "tasks", "errors"},
     "training": {"core", "families", "reading", "judging", "tasks", "training", "errors"},
     "insight": {"core", "families", "reading", "judging", "tasks", "training", "insight", "errors"},
+    "serving": {"core", "families", "reading", "judging", "tasks", "training", "insight", "golden", "model"}
+    | {"serving", "errors"},
 }
 
 

@@ -99,6 +99,7 @@ class TestBattery:
         card = json.loads((place / "headwise.json").read_text())
         files = {file.name for file in place.iterdir()}
         model_files = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "headwise.json"}
+        model_files |= {"golden.json"}
         assert files == model_files | {"metrics.json", "report.html", "README.md"}
         assert card["sha256"] == {
             name: sha256((place / name).read_bytes()).hexdigest() for name in model_files - {"headwise.json"}

@@ -1,0 +1,1 @@
+"""Serving: models behind HTTP, in the shapes that existing clients speak."""

@@ -1,0 +1,223 @@
+"""From a request to an answer: its body read within a deadline, its texts computed unless its client leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from torch import Tensor
+
+from headwise.errors import InputError, listing
+from headwise.reading.batches import Examples
+from headwise.reading.text import Text, characters
+from headwise.serving.batching import Abandoned, Batcher, Limits, Work
+from headwise.serving.guard import ClientGone
+from headwise.serving.metrics import Metrics
+from headwise.serving.models import Served, Shelf
+from headwise.serving.refusals import Refused, overloaded
+from headwise.serving.replies import as_json, reply
+from headwise.tasks.task import Task
+
+T = TypeVar("T")
+BODY_SECONDS = 20.0  # a body must be there by then
+Can = Callable[[Served], bool]
+
+
+@dataclass(eq=False)
+class Service:
+    """What answers requests. All tokenizers are used by one thread, `reader`: they are not for two at once."""
+
+    shelf: Shelf
+    batcher: Batcher
+    limits: Limits
+    metrics: Metrics
+    reader: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "reader"))
+    reading: int = 0  # requests whose texts are being made ready, or wait for that
+
+
+class Call:
+    """One request that is being answered, and what its answer's headers will say."""
+
+    def __init__(self, request: Request, service: Service, body: bytes):
+        self.request, self.service, self.raw = request, service, body
+        self.headers: dict[str, str] = {}
+        self.spent = dict.fromkeys(("characters", "tokens", "tokenization", "queue", "inference"), 0.0)
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """The body. Raises Refused where it is no JSON object."""
+        return json_object(self.raw)
+
+    def served(self, can: Can, what: str, name: str | None = None) -> Served:
+        """The model that is asked: the one of the path, or the one named, or the first that can do it.
+
+        Raises Refused where there is none.
+        """
+        models = self.service.shelf.models
+        name = self.request.path_params.get("model") or name
+        if name is not None and name not in models:
+            raise Refused(404, "NotFound", f"no model {name[:80]!r} here; there are {listing(models)}")
+        found = next((one for one in ([models[name]] if name else models.values()) if can(one)), None)
+        if found is None:
+            kinds = ", ".join(f"{one.name} ({one.model.task.name})" for one in models.values())
+            raise Refused(422, "Validation", f"this takes a model {what}; here are {kinds}")
+        self.headers |= {"x-model": found.name.encode("ascii", "replace").decode(), "x-model-version": found.version}
+        return found
+
+    async def ask(
+        self,
+        served: Served,
+        texts: Sequence[Text],
+        tell: Callable[[Examples, Tensor], T],
+        *,
+        truncate: bool = False,
+        task: Task | None = None,
+    ) -> T:
+        """What tell makes of the outputs for some texts. task: as whose examples they are read, unless the model's.
+
+        Raises Refused for too many texts, and for what the model does not read or does not read whole, unless it may
+        be truncated.
+        """
+        self.refuse_too_much(texts)
+        began = asyncio.get_running_loop().time()
+        examples = await self.made_ready(partial(served.read, texts, task))
+        if examples.tokens.cut.any() and not truncate:
+            raise Refused(
+                422,
+                "Validation",
+                f"text {int(examples.tokens.cut.argmax()) + 1} is longer than the model reads, "
+                f"{served.model.tokenizer.max_length} tokens at a time; shorten it, or allow truncation",
+            )
+        if len(examples.tokens.ids) > self.service.limits.tokens:
+            raise Refused(413, "Validation", f"more than {self.service.limits.tokens:,} tokens; send several requests")
+        work = Work(served.model.checkpoint.model, task or served.model.task, examples)
+        self.service.batcher.submit(work)
+        read = asyncio.get_running_loop().time()
+        outputs = await self.unless_gone(work)
+        self.spent["tokens"] += work.size
+        self.spent["tokenization"] += read - began
+        self.spent["queue"] += work.begun_at - work.queued_at
+        self.spent["inference"] += work.done_at - work.begun_at
+        return await self.read(partial(tell, examples, outputs))
+
+    async def made_ready(self, job: Callable[[], Examples]) -> Examples:
+        """Texts as the model takes them. Raises Refused where too many requests wait to be read, or to be computed."""
+        self.service.batcher.refuse_where_full()
+        if self.service.reading >= self.service.limits.requests:
+            raise overloaded(1)
+        self.service.reading += 1
+        try:
+            return await self.read(job)
+        finally:
+            self.service.reading -= 1
+
+    async def read(self, job: Callable[[], T]) -> T:
+        """Do something with a tokenizer, in the thread for it. Raises Refused for a mistake in the texts."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self.service.reader, job)
+        except InputError as error:
+            raise Refused(422, "Tokenizer", str(error)) from None
+
+    def refuse_too_much(self, texts: Sequence[Text]) -> None:
+        """Look at the size of texts before any tokenizer does. Raises Refused."""
+        limits, count = self.service.limits, sum(map(characters, texts))
+        if not texts:
+            raise Refused(400, "Empty", "no text is given")
+        if len(texts) > limits.items:
+            raise Refused(413, "Validation", f"{len(texts):,} texts, expected {limits.items:,} at most in a request")
+        if count > limits.characters:
+            raise Refused(413, "Validation", f"{count:,} characters, expected {limits.characters:,} at most")
+        self.spent["characters"] += count
+
+    async def unless_gone(self, work: Work) -> Tensor:
+        """The outputs of work. Raises ClientGone where nobody waits for them any more; what is left is not computed."""
+        answer: asyncio.Future[Any] = asyncio.wrap_future(work.outputs)
+        gone: asyncio.Future[Any] = asyncio.ensure_future(self.left())
+        try:
+            await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not answer.done():
+                raise ClientGone
+            return answer.result()
+        except Abandoned:
+            raise ClientGone from None
+        finally:
+            gone.cancel()
+            if not answer.done():
+                work.abandon()
+
+    async def left(self) -> None:
+        """Come back when the client has left."""
+        while (await self.request.receive())["type"] != "http.disconnect":
+            pass
+
+    def timing(self) -> dict[str, str]:
+        """Headers as text-embeddings-inference has them, in milliseconds."""
+        counts = {f"x-compute-{name}": str(int(self.spent[name])) for name in ("characters", "tokens")}
+        times = {f"x-{name}-time": f"{1000 * self.spent[name]:.0f}" for name in ("tokenization", "queue", "inference")}
+        total = f"{1000 * sum(self.spent[name] for name in ('tokenization', 'queue', 'inference')):.0f}"
+        return {"x-compute-type": "cpu", "x-compute-time": total, "x-total-time": total, **counts, **times}
+
+
+Answer = Callable[[Call], Awaitable[Any]]
+
+
+def route(path: str, answer: Answer, service: Service, method: str = "POST") -> Route:
+    """A route whose answer is JSON, or a response already."""
+
+    async def endpoint(request: Request) -> Response:
+        request.scope["state"]["route"] = path
+        call = Call(request, service, await body_of(request, service.limits.body))
+        found = await answer(call)
+        if isinstance(found, Response):
+            return found
+        timing = call.timing() if call.spent["tokens"] else {}
+        return reply(await asyncio.to_thread(as_json, found), {**call.headers, **timing})
+
+    return Route(path, endpoint, methods=[method])
+
+
+async def body_of(request: Request, most: int) -> bytes:
+    """A request's body. Raises Refused for one that is too large, and for one that does not come."""
+    body = bytearray()
+
+    async def received() -> None:
+        size = 0
+        async for chunk in request.stream():  # what is too much is read all the same, or no answer would be
+            size += len(chunk)
+            if size <= most:
+                body.extend(chunk)
+            elif size > 8 * most:
+                break
+        if size > most:
+            raise Refused(413, "Validation", f"a body of more than {most:,} bytes; send several requests")
+
+    try:
+        await asyncio.wait_for(received(), BODY_SECONDS)
+    except asyncio.TimeoutError:
+        raise Refused(408, "Validation", f"the body did not come within {BODY_SECONDS:.0f} s") from None
+    except ClientDisconnect:
+        raise ClientGone from None
+    return bytes(body)
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """The JSON object in a body. Raises Refused where there is none."""
+
+    def constant(name: str) -> None:
+        raise ValueError(f"{name} is no JSON")
+
+    try:
+        found = json.loads(body, parse_constant=constant)
+    except (ValueError, RecursionError):
+        raise Refused(400, "Validation", "the body is no valid JSON") from None
+    if not isinstance(found, dict):
+        raise Refused(422, "Validation", f"expected a JSON object, found {type(found).__name__}")
+    return found

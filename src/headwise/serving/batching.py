@@ -1,0 +1,269 @@
+"""Batching: one queue for everything that is to be computed, and one thread that computes it in packed batches."""
+
+from __future__ import annotations
+
+import heapq
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import count
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from headwise.core.transformer import HeadedEncoder
+from headwise.reading.batches import Examples
+from headwise.reading.text import Tokens
+from headwise.serving.refusals import Refused, overloaded
+from headwise.tasks.task import Array, Task
+from headwise.training.loop import predicted
+
+GUESSED_RATE = 1000.0  # tokens a second of a model that was never measured
+CLOCK_SHARE = 0.2  # of a new measurement in the mean
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a request may hold, and what may wait."""
+
+    body: int = 2_000_000  # bytes
+    characters: int = 400_000  # of all texts of a request, counted before they are tokenized
+    items: int = 1_024  # texts of a request
+    tokens: int = 65_536  # of a request
+    batch_tokens: int = 2_048  # computed at once, unless one sequence alone is longer
+    requests: int = 512  # in the queue
+    seconds: float = 10.0  # in the queue
+
+
+class Abandoned(Exception):
+    """Nobody waits for this work any more."""
+
+
+class Work:
+    """The rows of one request, made ready for their model; their outputs, as predicted() gives them, in `outputs`."""
+
+    def __init__(self, model: HeadedEncoder, task: Task, examples: Examples):
+        self.model, self.task, self.examples = model, task, examples
+        self.outputs: Future[Tensor] = Future()
+        self.abandoned = False
+        self.queued_at = self.begun_at = self.done_at = 0.0
+        self.parts: list[Tensor] = []
+        self.missing = 0
+
+    @property
+    def size(self) -> int:
+        """How many tokens."""
+        return len(self.examples.tokens.ids)
+
+    def abandon(self) -> None:
+        """Nobody waits for it any more: what is not computed yet never will be."""
+        self.abandoned = True
+        self.outputs.cancel()
+
+    def begin(self) -> bool:
+        """Whether it is still worth computing."""
+        if self.abandoned:
+            self.fail(Abandoned())
+        if self.outputs.done():
+            return False
+        if not self.begun_at:
+            if not self.outputs.set_running_or_notify_cancel():
+                return False
+            self.begun_at = time.monotonic()
+        return True
+
+    def fail(self, error: Exception) -> None:
+        """Tell who waits."""
+        with suppress(InvalidStateError):  # answered, or cancelled, already
+            self.outputs.set_exception(error)
+
+
+@dataclass(order=True, frozen=True)
+class Slice:
+    """Some sequences of a work, few enough for a batch. Those that are due first are computed first."""
+
+    due: float
+    number: int  # of two that are due at once the older
+    work: Work = field(compare=False)
+    place: int = field(compare=False)  # among the slices of its work
+    tokens: Tokens = field(compare=False)
+    asked: Array | None = field(compare=False)  # as of Examples
+    seconds: float = field(compare=False)  # what computing it will take, by what is known
+
+    @property
+    def outputs(self) -> int:
+        """How many rows of outputs it gets."""
+        if self.work.model.head.spec.pool is not None:
+            return len(self.tokens)
+        return len(self.tokens.ids) if self.asked is None else int(self.asked.sum())
+
+
+@dataclass(frozen=True)
+class Computed:
+    """A batch that was computed."""
+
+    tokens: int
+    seconds: float
+
+
+class Batcher:
+    """Takes work of any model; close() computes what waits and ends.
+
+    A slice is due when it would have been done, had it been computed on arrival: so a short request overtakes a long
+    one, but only one that came shortly before it, and nothing waits forever. A batch is what is due first, and
+    whatever else of the same model fits beside it.
+    """
+
+    def __init__(self, limits: Limits, listen: Callable[[Computed], None] = lambda batch: None):
+        self.limits, self.listen = limits, listen
+        self.queue: list[Slice] = []
+        self.works = self.dropped = 0  # requests that wait or are computed; slices that were not computed
+        self.rates: WeakKeyDictionary[HeadedEncoder, float] = WeakKeyDictionary()  # tokens a second
+        self.numbers, self.changed, self.closing = count(), threading.Condition(), False
+        self.thread = threading.Thread(target=self.run, name="batcher", daemon=True)
+        self.thread.start()
+
+    @property
+    def backlog(self) -> float:
+        """Seconds that what is waited for will take."""
+        return sum(one.seconds for one in self.queue if not one.work.abandoned)
+
+    @property
+    def waiting_tokens(self) -> int:
+        """Tokens of what is waited for."""
+        with self.changed:
+            return sum(len(one.tokens.ids) for one in self.queue if not one.work.abandoned)
+
+    def refuse_where_full(self) -> None:
+        """Raises Refused where nothing more is taken."""
+        with self.changed:
+            backlog = self.backlog
+            if self.works >= self.limits.requests or backlog > self.limits.seconds or self.closing:
+                raise overloaded(backlog / 2)
+
+    def submit(self, work: Work) -> None:
+        """Put work into the queue. Raises Refused where it is full."""
+        with self.changed:
+            self.refuse_where_full()
+            work.queued_at = time.monotonic()
+            slices = self.slices(work)
+            work.missing, work.parts = len(slices), [torch.empty(0)] * len(slices)
+            self.works += 1
+            work.outputs.add_done_callback(lambda _: self.left())
+            for one in slices:
+                heapq.heappush(self.queue, one)
+            self.changed.notify()
+
+    def left(self) -> None:
+        """A request is answered, or nobody waits for it."""
+        with self.changed:
+            self.works -= 1
+
+    def slices(self, work: Work) -> list[Slice]:
+        """Work cut into slices of at most batch_tokens."""
+        tokens, rate = work.examples.tokens, self.rates.get(work.model, GUESSED_RATE)
+        made: list[Slice] = []
+        start = 0
+        while start < len(tokens):
+            whole = np.cumsum(tokens.lengths[start:])
+            rows = np.arange(start, start + max(1, int((whole <= self.limits.batch_tokens).sum())))
+            some, asked = tokens.select(rows), work.examples.asked
+            seconds = len(some.ids) / rate
+            due = work.queued_at + seconds + (made[-1].due - work.queued_at if made else 0)
+            part = None if asked is None else asked[tokens.places(rows)]
+            made.append(Slice(due, next(self.numbers), work, len(made), some, part, seconds))
+            start += len(rows)
+        return made
+
+    def batch(self) -> list[Slice]:
+        """What is to be computed next: slices of one model; empty where nothing that waits is wanted."""
+        chosen: list[Slice] = []
+        others: list[Slice] = []
+        room = self.limits.batch_tokens
+        while self.queue and room > 0:
+            one = heapq.heappop(self.queue)
+            size = len(one.tokens.ids)
+            if chosen and (one.work.model is not chosen[0].work.model or size > room):
+                others.append(one)
+            elif self.wanted(one):
+                chosen.append(one)
+                room -= size
+        for one in others:
+            heapq.heappush(self.queue, one)
+        return chosen
+
+    def wanted(self, one: Slice) -> bool:
+        """Whether somebody still waits for a slice; nobody is kept waiting beyond the limit."""
+        late = time.monotonic() - one.work.queued_at > self.limits.seconds
+        if late and not one.work.begun_at and not one.work.abandoned:
+            one.work.fail(overloaded(self.backlog / 2))
+        wanted = one.work.begin()
+        self.dropped += not wanted
+        return wanted
+
+    def run(self) -> None:
+        """Compute until closed."""
+        while True:
+            with self.changed:
+                while not self.queue and not self.closing:
+                    self.changed.wait()
+                if not self.queue:
+                    return
+                batch = self.batch()
+            if batch:
+                self.answer(batch)
+            del batch  # or the last answer would be kept until the next question
+
+    def answer(self, batch: Sequence[Slice]) -> None:
+        """Compute a batch; where that fails, each slice by itself, so that nobody suffers for another."""
+        try:
+            parts = self.computed(batch)
+        except Exception as error:
+            if len(batch) > 1:
+                for one in batch:
+                    self.answer([one])
+            else:
+                batch[0].work.fail(error)
+            return
+        for one, part in zip(batch, parts, strict=True):
+            deliver(one, part)
+
+    def computed(self, batch: Sequence[Slice]) -> list[Tensor]:
+        """The outputs of each slice."""
+        model, task = batch[0].work.model, batch[0].work.task
+        tokens = Tokens.joined([one.tokens for one in batch])
+        masks = [one.asked for one in batch if one.asked is not None]
+        began = time.perf_counter()
+        outputs, _ = predicted(model, task, Examples(tokens, asked=np.concatenate(masks) if masks else None))
+        seconds = time.perf_counter() - began
+        rate = len(tokens.ids) / seconds
+        self.rates[model] = CLOCK_SHARE * rate + (1 - CLOCK_SHARE) * self.rates.get(model, rate)
+        self.listen(Computed(len(tokens.ids), seconds))
+        return list(torch.split(outputs, [one.outputs for one in batch]))
+
+    def close(self) -> None:
+        """Answer what waits, then end."""
+        with self.changed:
+            self.closing = True
+            self.changed.notify()
+        self.thread.join()
+
+
+def deliver(one: Slice, part: Tensor) -> None:
+    """Give a work a part of its outputs, and, with the last one, all of them to who waits."""
+    work = one.work
+    if work.outputs.done():
+        return
+    if not bool(torch.isfinite(part).all()):
+        work.fail(Refused(424, "Backend", "the model makes no finite numbers of this; its directory is damaged"))
+        return
+    work.parts[one.place] = part
+    work.missing -= 1
+    if work.missing == 0:
+        work.done_at = time.monotonic()
+        work.outputs.set_result(work.task.pooled(torch.cat(work.parts), work.examples.counts))

@@ -211,7 +211,7 @@ def test_the_first_trusted_is_chosen():
 
     wrong, good, slow = by("cheap", -right), by("dearer", right), by("dearest", right)
     assert chosen([wrong, good, slow])[0] == "dearer"
-    name, sentence = chosen([wrong, wrong])
+    name, sentence = chosen([wrong])
     assert name is None and sentence.startswith("not trustworthy here; cheap: ")
     assert chosen([])[0] is None
 

@@ -209,13 +209,13 @@ def readable(tokenizer: TextTokenizer, text: Text, prefix: str = "") -> Pieces:
 
     Raises InputError where there is nothing to read, or more than the model can.
     """
+    whole = prefix + text if isinstance(text, str) else text
+    if tokenizer.encode([whole]).cut[0]:
+        raise InputError(f"the text is longer than the {tokenizer.max_length:,} tokens the model reads; explain a part")
     for number, side in enumerate((text,) if isinstance(text, str) else text, 1):
         if not side.strip():
             which = "the text" if isinstance(text, str) else f"text {number} of the pair"
             raise InputError(f"{which} is empty, so there is nothing to explain; give some words")
-    whole = prefix + text if isinstance(text, str) else text
-    if tokenizer.encode([whole]).cut[0]:
-        raise InputError(f"the text is longer than the {tokenizer.max_length:,} tokens the model reads; explain a part")
     own = pieces(tokenizer, whole)
     if not own.words:
         raise InputError("the text holds no character the model's tokenizer keeps; give some words")

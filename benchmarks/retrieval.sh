@@ -10,7 +10,7 @@ egret)
   $python benchmarks/retrieval.py "$data/egret_support_qa/all.tsv" "$out-rows"
   $headwise train "$out-rows/train.tsv" --valid "$out-rows/valid.tsv" --test "$out-rows/test.tsv" --out "$out" \
     --task feature-extraction --model "$4" --query-prefix "query: " --document-prefix "passage: " \
-    --batch-size 64 --epochs 2 --eval-steps 32 ;;
+    --batch-size 64 --epochs 1 ;;
 stsb)
   $headwise train "$data/stsb/train.tsv" --valid "$data/stsb/dev.tsv" --test "$data/stsb/test.tsv" --out "$out" \
     --task feature-extraction --epochs 2 ;;

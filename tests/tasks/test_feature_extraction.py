@@ -93,6 +93,7 @@ class TestBattery:
         model, place, _ = run_of(family, kind)
         files = {file.relative_to(place).as_posix() for file in place.rglob("*") if file.is_file()}
         model_files = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "headwise.json"}
+        model_files.add("golden.json")
         theirs = {f"{name}.json" for name in ("modules", "sentence_bert_config", "config_sentence_transformers")}
         assert files == model_files | theirs | {"1_Pooling/config.json", "metrics.json", "report.html", "README.md"}
         card = json.loads((place / "headwise.json").read_text())

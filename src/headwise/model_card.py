@@ -28,7 +28,7 @@ def model_card(model: Model, job: Job, seeds: int) -> str:
     table = [["", *report.metrics.values()], ["---"] * (1 + len(metrics))]
     table += [[escaped(one.name), *(figure(one, name) for name in metrics)] for one in report.verdicts]
     lines = "\n".join(f"| {' | '.join(line)} |" for line in table)
-    purpose = model.task.purpose
+    auto = "AutoModel" + model.task.purpose.removeprefix("Model")
     windowed = isinstance(model.task, Windowed) and model.tokenizer.max_windows > 1
     windows = in_transformers(model.tokenizer) if windowed else ""
     return f"""---
@@ -41,7 +41,7 @@ tags: [headwise]
 # {escaped(report.title)}
 
 {escaped(headline(report))}.
-`headwise predict . "a text"` asks it; transformers opens it with Auto{"" if purpose == "Model" else "Model"}{purpose}.
+`headwise predict . "{example(model)}"` asks it; transformers opens it with {auto}.
 
 ## Scores
 
@@ -68,6 +68,14 @@ On {report.verdicts[-1].scores.rows:,} {report.split} rows, with 95 % bootstrap 
 
     {printable(command(job, seeds))}
 """
+
+
+def example(model: Model) -> str:
+    """Something it can be asked; where it fills masks, with one."""
+    tokenizer = model.tokenizer
+    if model.task.purpose != "ForMaskedLM" or tokenizer.mask_id is None:
+        return "a text"
+    return f"a {tokenizer.tokenizer.id_to_token(tokenizer.mask_id)} text"
 
 
 def limits(model: Model) -> list[str]:

@@ -222,7 +222,8 @@ def test_what_the_run_leaves(run_of):
     card, metrics = (json.loads((place / name).read_text()) for name in ("headwise.json", "metrics.json"))
     assert card["task"] == "fill-mask" and set(card["metrics"]) == {"log_likelihood", "accuracy"}
     assert {"perplexity", "masks"} <= set(metrics["verdicts"][-1])
-    assert "pipeline_tag: fill-mask" in (place / "README.md").read_text()
+    told = (place / "README.md").read_text()
+    assert "pipeline_tag: fill-mask" in told and 'predict . "a [MASK] text"' in told and "AutoModelForMaskedLM." in told
     assert "Tokens taken for others" in (place / "report.html").read_text()
 
 

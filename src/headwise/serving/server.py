@@ -33,6 +33,7 @@ from headwise.serving.batching import Batcher, Limits
 from headwise.serving.guard import Door, Guard
 from headwise.serving.metrics import Metrics
 from headwise.serving.models import Served, Shelf
+from headwise.serving.openapi import document
 from headwise.serving.refusals import Refused
 from headwise.serving.replies import as_json
 from headwise.serving.shapes import cohere, hub, mlflow, open_inference, openai, tei
@@ -74,12 +75,29 @@ async def metrics(call: Call) -> Response:
     return Response(call.service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
+async def described(call: Call) -> Any:
+    """GET /openapi.json: this document."""
+    models = call.service.shelf.models.values()
+    return document(ANSWERS, {one.name: one.version for one in models})
+
+
+ANSWERS: dict[str, dict[str, Answer]] = {
+    "GET": {
+        **GETS,
+        "/metrics": metrics,
+        "/openapi.json": described,
+        **{f"/models/{{model}}{path}": answer for path, answer in MODEL_GETS.items()},
+    },
+    "POST": {**POSTS, **{f"/models/{{model}}{path}": answer for path, answer in MODEL_POSTS.items()}},
+}
+"""By method and path. What is there for the first model is there for each, below /models/{model}."""
+
+
 def application(service: Service, door: Door) -> ASGIApp:
-    """Everything that is answered. What is there for the first model is there for each, below /models/{model}."""
-    gets = {**GETS, "/metrics": metrics, **{f"/models/{{model}}{path}": a for path, a in MODEL_GETS.items()}}
-    posts = {**POSTS, **{f"/models/{{model}}{path}": answer for path, answer in MODEL_POSTS.items()}}
-    routes = [route(path, answer, service, "GET") for path, answer in gets.items()]
-    routes += [route(path, answer, service) for path, answer in posts.items()]
+    """Everything that is answered."""
+    routes = [
+        route(path, answer, service, method) for method, by_path in ANSWERS.items() for path, answer in by_path.items()
+    ]
     return Guard(Router(routes, redirect_slashes=False, default=nothing), door, service.metrics)
 
 

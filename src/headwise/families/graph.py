@@ -86,7 +86,9 @@ def write_graph(file: Path, checkpoint: Checkpoint) -> None:
 
         program = torch.onnx.export(
             Traced(model, checkpoint.purpose).eval(),
-            tuple((torch.ones if name == "attention_mask" else torch.zeros)(size, dtype=torch.int64) for name in inputs),
+            tuple(
+                (torch.ones if name == "attention_mask" else torch.zeros)(size, dtype=torch.int64) for name in inputs
+            ),
             input_names=inputs,
             output_names=names_of(checkpoint.purpose),
             dynamic_shapes=tuple({0: "batch", 1: "length"} for _ in inputs),

@@ -25,6 +25,7 @@ DOCUMENTS = [
     "docs/looking-inside.md",
     "docs/trust.md",
     "docs/serving.md",
+    "docs/exporting.md",
     "docs/transformer.md",
     "CONTRIBUTING.md",
     *(f"docs/tasks/{page.name}" for page in sorted((ROOT / "docs/tasks").glob("*.md"))),

@@ -1,4 +1,4 @@
-"""The command line: headwise check, train, evaluate, predict, search, compare, decide, serve, explain,
+"""The command line: headwise check, train, evaluate, predict, search, compare, decide, export, serve, explain,
 words, heads."""
 
 from __future__ import annotations
@@ -251,6 +251,31 @@ def search(
     asked = queries or [line for line in typed().splitlines() if line.strip()]
     for query, hits in zip(asked, index.search(asked, top_k, least, second), strict=True):
         print(json.dumps({"query": query, "hits": [asdict(hit) for hit in hits]}, ensure_ascii=False))
+
+
+@app.command()
+@options_from(*takes(Asked, "Table", "task", *PREFIXES))
+def export(
+    run: Run,
+    *,
+    out: Annotated[Path, typer.Option(help="directory to write the exported model to")],
+    int8: Annotated[bool, typer.Option("--int8", help="weights in 8 bits")] = False,
+    data: Annotated[Path | None, typer.Option(help="rows with labels to judge the exported model by")] = None,
+    budget: Annotated[float, typer.Option(help="points the metric may lose on --data")] = 0.5,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the exported model that is in --out")] = False,
+    as_json: Json = False,
+    **options: Any,
+) -> None:
+    """Write a model as an ONNX graph that gives the same answers; one that does not is not written."""
+    from headwise.export import export as job
+    from headwise.progress import Narrator
+
+    narrator, asked = Narrator(quiet=as_json), Asked(**options)
+    how: dict[str, Any] = {"int8": int8, "budget": budget, "overwrite": overwrite}
+    found, notes = job(run, out, data, asked, **how, wait=narrator.wait)
+    narrator.say(*notes)
+    print(json.dumps({"out": str(out), **asdict(found)}, ensure_ascii=False) if as_json else found.as_text())
+    narrator.say(f"{out}: written")
 
 
 @app.command()

@@ -9,12 +9,12 @@ from typing import Any
 
 from headwise.errors import InputError
 from headwise.reading.text import Text, TextTokenizer, json_object
+from headwise.tasks.fill_mask import FillMask
 from headwise.tasks.question_answering import QuestionAnswering
 from headwise.tasks.task import Task
 from headwise.training.loop import predicted
 
 GOLDEN = "golden.json"
-BOUND = 1e-4  # of what a number may differ, as a part of itself where it is above 1: float32 on another machine
 ALONE = 12  # so many of the records are asked one by one, all together
 Ask = Callable[[Sequence[Text]], Sequence[dict[str, Any]]]
 """Texts -> the answers of predict."""
@@ -43,8 +43,11 @@ def long_text(tokenizer: TextTokenizer) -> str:
 
 
 def records(task: Task, tokenizer: TextTokenizer, pairs: bool) -> list[Text]:
-    """32 texts or pairs: short, long, empty, emoji, Chinese."""
+    """32 texts or pairs: short, long, empty, emoji, Chinese; with a mask each where masks are filled."""
     singles = [*SHORT, long_text(tokenizer), "", *(f"{text} {number}" for number in range(2) for text in SHORT)][:32]
+    if isinstance(task, FillMask):
+        mask = "" if tokenizer.mask_id is None else tokenizer.tokenizer.id_to_token(tokenizer.mask_id)
+        return [f"{mask} {text}" for text in singles]
     filled = [text or "-" for text in singles]
     if not pairs and not isinstance(task, QuestionAnswering):
         return list(filled if task.apart else singles)
@@ -62,7 +65,7 @@ def recorded(task: Task, model: Any, tokenizer: TextTokenizer, pairs: bool) -> d
     except InputError:  # such as a model that reads a few tokens only, fewer than these questions have
         return None
     outputs, _ = predicted(model, task, examples)
-    return {"bound": BOUND, "texts": texts, "answers": task.told(examples, outputs)}
+    return {"bound": model.bound, "texts": texts, "answers": task.told(examples, outputs)}
 
 
 def read_golden(directory: Path) -> dict[str, Any]:
@@ -77,12 +80,29 @@ def read_golden(directory: Path) -> dict[str, Any]:
     return {**golden, "texts": [text if isinstance(text, str) else tuple(text) for text in texts]}
 
 
-def replay(golden: dict[str, Any], ask: Ask) -> None:
-    """Ask all records together, then some one by one. Raises InputError at the first that is answered otherwise."""
+def replay(golden: dict[str, Any], ask: Ask) -> list[dict[str, Any]]:
+    """Ask all records together, then some one by one. Returns the answers to all together.
+
+    Raises InputError at the first that is answered otherwise.
+    """
     texts, answers = golden["texts"], golden["answers"]
-    compare(answers, ask(texts), golden["bound"], range(len(texts)))
+    found = list(ask(texts))
+    compare(answers, found, golden["bound"], range(len(texts)))
     for number in range(min(ALONE + 1, len(texts))):
         compare(answers[number : number + 1], ask(texts[number : number + 1]), golden["bound"], [number])
+    return found
+
+
+def apart(expected: Sequence[Any], found: Sequence[Any]) -> tuple[int, float]:
+    """How many answers are other ones in words, and how far the numbers of the rest differ at most."""
+    words, farthest = 0, 0.0
+    for one, other in zip(expected, found, strict=True):
+        odd = [(before, now) for _, before, now in differences(one, other, 0.0)]
+        if all(isinstance(before, float | list) and isinstance(now, float | list) for before, now in odd):
+            farthest = max([farthest, *(distance(before, now) for before, now in odd)])
+        else:
+            words += 1
+    return words, farthest
 
 
 def compare(expected: Sequence[Any], found: Sequence[Any], bound: float, numbers: Sequence[int]) -> None:
@@ -102,11 +122,25 @@ def differences(one: Any, other: Any, bound: float, name: str = "the answer") ->
     if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
         for key in one:
             yield from differences(one[key], other[key], bound, key)
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other) and numbers(one + other):
+        if distance(one, other) > bound:
+            yield name, one, other
     elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
         for before, now in zip(one, other, strict=True):
             yield from differences(before, now, bound, name)
     elif isinstance(one, float) and isinstance(other, float | int):
-        if not math.isclose(one, other, rel_tol=bound, abs_tol=bound):
+        if not distance(one, other) <= bound:
             yield name, one, other
     elif one != other:
         yield name, one, other
+
+
+def numbers(one: list[Any]) -> bool:
+    """Whether a list is one of numbers, such as a vector: they are looked at together."""
+    return bool(one) and all(isinstance(each, float) for each in one)
+
+
+def distance(one: Any, other: Any) -> float:
+    """Between two numbers or vectors, as a part of the larger where that is above 1."""
+    first, second = ([each] if isinstance(each, float | int) else each for each in (one, other))
+    return math.dist(first, second) / max(1.0, math.hypot(*first), math.hypot(*second))

@@ -15,8 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from headwise.core.transformer import HeadedEncoder
 from headwise.errors import InputError
 from headwise.families.checkpoint import Checkpoint, read_config, read_model, write_model
+from headwise.families.graph import Graph, is_graph, read_graph
 from headwise.families.hub import sha256
 from headwise.golden import GOLDEN, recorded
 from headwise.insight.explain import explain
@@ -56,6 +58,13 @@ class Model:
     def labels(self) -> tuple[str, ...]:
         """The labels, in the order of the columns of probabilities()."""
         return self.task.labels
+
+    @property
+    def weights(self) -> HeadedEncoder:
+        """The encoder and the head. Raises InputError where a graph stands in their place."""
+        if isinstance(self.checkpoint.model, Graph):
+            raise InputError("an exported model has no weights to look into or to write; take the run it was made from")
+        return self.checkpoint.model
 
     @property
     def classification(self) -> TextClassification:
@@ -135,7 +144,7 @@ class Model:
         second = (self.card.get("columns") or {}).get("pair")
         if second and isinstance(text, str):
             raise InputError(f"the model reads pairs of texts, found one; give the second ({second}) with it: --pair")
-        return explain(self.checkpoint.model, self.task, self.tokenizer, text, **how)
+        return explain(self.weights, self.task, self.tokenizer, text, **how)
 
     def evaluate(self, source: Source, **asked: Any) -> Scored:
         """Accuracy, F1 and per-class scores on a table with labels; columns as in training unless given."""
@@ -211,13 +220,17 @@ class Model:
 
     def write(self, directory: Path) -> None:
         """Put every file of the model into an empty folder, golden records and headwise.json with digests last."""
-        write_model(directory, self.checkpoint, self.labels, self.task.problem_type)
+        write_model(directory, replace(self.checkpoint, model=self.weights), self.labels, self.task.problem_type)
+        self.write_beside(directory)
+        self.write_card(directory)
+
+    def write_beside(self, directory: Path) -> None:
+        """Put the tokenizer, and what other tools want to find, into a folder."""
         self.tokenizer.write(directory)
         d_model = self.checkpoint.model.encoder.spec.d_model
         for name, text in self.task.files(d_model, self.tokenizer.max_length).items():
             (directory / name).parent.mkdir(exist_ok=True)
             (directory / name).write_text(text, encoding="utf-8")
-        self.write_card(directory)
 
     def write_card(self, directory: Path, written: Mapping[str, str] | None = None) -> None:
         """Put the golden records and headwise.json into a folder. written: digests of files that lie elsewhere."""
@@ -257,7 +270,7 @@ def reported(
 
 
 def load(directory: str | Path) -> Model:
-    """The model of a finished run, or of any Hugging Face directory with a classifier of a family we have.
+    """The model of a finished run, also exported, or of any Hugging Face directory with a head of a family we have.
 
     Raises InputError where there is none, where it is damaged, and for what is not safetensors.
     """
@@ -276,7 +289,7 @@ def load(directory: str | Path) -> Model:
     kind = named(card["task"]) if "task" in card else usual(config)
     if kind is None:
         raise InputError(f"{place / 'config.json'}: no head for a task of ours; fine-tune it: headwise train")
-    checkpoint = read_model(place, purpose=kind.purpose)
+    checkpoint = read_graph(place, kind.purpose) if is_graph(place) else read_model(place, purpose=kind.purpose)
     most = json_object(place / "tokenizer_config.json").get("model_max_length") or math.inf
     if not isinstance(most, int | float) or most < 3:
         raise InputError(f"{place / 'tokenizer_config.json'}: model_max_length is no length; fetch the file again")

@@ -47,14 +47,14 @@ def words_that_drive(
     numbers = [number for number, name in enumerate(model.labels) if given[:, number].any() and label in (None, name)]
     if not numbers:
         raise InputError("no text gets " + ("any label" if label is None else f"label {excerpt(label)}"))
-    subject = of_labels(model.checkpoint.model, model.classification)
+    subject = of_labels(model.weights, model.classification)
     total, explained = int(given[:, numbers].sum()), count(1)
 
     def each(number: int) -> Iterator[tuple[Pieces, Array]]:
         for row in np.flatnonzero(given[:, number]):
             own = pieces(model.tokenizer, texts[row])
             question = subject.towards(Question(number))
-            yield own, attribution(method, model.checkpoint.model, own, question).words
+            yield own, attribution(method, model.weights, own, question).words
             if done is not None:
                 done(next(explained), total)
 
@@ -74,5 +74,5 @@ def heads_that_matter(
         raise InputError(f"{part.records.path}: one row; to rank heads and to judge pruning two are needed, better 500")
     halves = (part.select(np.arange(first, len(part), 2), part.name) for first in (0, 1))
     ranking, judging = (model.task.examples(model.tokenizer, half.texts, half.truth) for half in halves)
-    heads = head_importance(model.checkpoint.model, model.task, ranking, done)
-    return heads, pruning_curve(model.checkpoint.model, model.task, judging, heads.order, done=done), notes
+    heads = head_importance(model.weights, model.task, ranking, done)
+    return heads, pruning_curve(model.weights, model.task, judging, heads.order, done=done), notes

@@ -126,7 +126,7 @@ class Packed:
 
     def with_data(self, data: Tensor) -> Packed:
         """The same sequences holding something else at each position. [n …]"""
-        return Packed(data, self.lengths)
+        return type(self)(data, self.lengths)
 
     def only(self, kept: Tensor) -> Packed:
         """Some positions of each sequence. kept [n] is true at m of them, one in each sequence or more. -> [m …]"""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from operator import methodcaller
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -204,8 +205,8 @@ class EncoderDecoder(nn.Module):
 
 
 POOLS: dict[str | None, Callable[[Packed], Tensor]] = {
-    "first": Packed.firsts,
-    "mean": Packed.means,
+    "first": methodcaller("firsts"),  # a rectangle has its own
+    "mean": methodcaller("means"),
     None: lambda x: x.data,
 }
 
@@ -250,6 +251,8 @@ class Head(nn.Module):
 class HeadedEncoder(nn.Module):
     """An encoder and a head: a sequence in, its numbers out."""
 
+    bound: ClassVar[float] = 1e-4  # of what a number may differ on another machine, as a part of itself above 1
+
     def __init__(self, encoder: spec.Stack, head: spec.Head):
         super().__init__()
         self.encoder = Encoder(encoder)
@@ -260,6 +263,22 @@ class HeadedEncoder(nn.Module):
     ) -> Tensor:
         """ids [n], types [n], vectors [n d] in place of the tokens' own -> outputs [b n_labels] or [n n_labels]"""
         return self.answers(self.encoder(ids, types, watch, vectors))
+
+    def states(self, ids: Packed, types: Tensor, dtype: torch.dtype = torch.float32) -> Packed:
+        """What the encoder makes of some sequences. [n d]
+
+        In bfloat16 its matrix products take numbers rounded to it, cast once a pass from weights that stay in float32
+        (Micikevicius et al. 2018, arXiv:1710.03740); norms and residuals stay in float32.
+        """
+        with torch.autocast(types.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
+            return self.encoder(ids, types)
+
+    def outputs(
+        self, ids: Packed, types: Tensor, asked: Tensor | None = None, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
+        """What the head makes of that, or of the m positions where asked [n] is true. [b c], [n c] or [m c]"""
+        states = self.states(ids, types, dtype)
+        return self.answers(states if asked is None else states.only(asked))
 
     def answers(self, states: Packed) -> Tensor:
         """What the head makes of the encoder's states. [n d] -> [b n_labels] or [n n_labels]"""

@@ -310,7 +310,21 @@ def write_model(
     problem_type: str | None = None,
     max_shard_size: str = "5GB",
 ) -> dict[str, Any]:
-    """Write config.json and the weights so that transformers opens them as its own; returns the config.
+    """Write config.json and the weights so that transformers opens them as its own; returns the config."""
+    config = write_config(directory, checkpoint, labels, problem_type)
+    family = family_of(config, directory)
+    state = checkpoint.model.state_dict()
+    names = weight_names(family, checkpoint.model, checkpoint.purpose)
+    bare = family.prefix if checkpoint.purpose == "Model" else ""
+    theirs = {name.removeprefix(bare): torch.cat([state[part] for part in ours]) for name, ours in names.items()}
+    save_torch_state_dict(theirs, directory, max_shard_size=max_shard_size)
+    return config
+
+
+def write_config(
+    directory: Path, checkpoint: Checkpoint, labels: Sequence[str], problem_type: str | None = None
+) -> dict[str, Any]:
+    """Write config.json; returns the config.
 
     problem_type is transformers' word: single_label_classification, multi_label_classification, regression.
     """
@@ -326,12 +340,7 @@ def write_model(
     absent = [name for name in ("id2label", "label2id", "problem_type") if not config[name]]
     for name in ("torch_dtype", "num_labels", *absent):
         config.pop(name, None)
-    state = checkpoint.model.state_dict()
-    names = weight_names(family, checkpoint.model, checkpoint.purpose)
-    bare = family.prefix if checkpoint.purpose == "Model" else ""
-    theirs = {name.removeprefix(bare): torch.cat([state[part] for part in ours]) for name, ours in names.items()}
     (directory / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False), encoding="utf-8")
-    save_torch_state_dict(theirs, directory, max_shard_size=max_shard_size)
     return config
 
 

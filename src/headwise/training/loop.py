@@ -21,6 +21,8 @@ from headwise.training.few_shot import contrasted, fit, in_pairs
 from headwise.training.optimizers import learning, learning_rate, set_learning_rate
 from headwise.training.recipe import Precision, Recipe
 
+DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
 
 @dataclass(frozen=True)
 class Step:
@@ -165,7 +167,8 @@ def one_pass(state: State, task: Task, train: Examples, rows: Rows, total: float
     """
     batch = train.batch(rows)
     if recipe.few_shot:
-        losses = contrasted(state.model.head, task, states_of(state.model, batch, recipe.precision), batch)  # [b]
+        states = state.model.states(batch.ids, batch.types, DTYPES[recipe.precision])
+        losses = contrasted(state.model.head, task, states, batch)  # [b]
     else:
         outputs = outputs_of(state.model, batch, recipe.precision)
         losses = task.losses(task.pooled(outputs, batch.counts), batch)  # [b]
@@ -176,20 +179,9 @@ def one_pass(state: State, task: Task, train: Examples, rows: Rows, total: float
     return loss.item()
 
 
-def states_of(model: HeadedEncoder, batch: Batch, precision: Precision) -> Packed:
-    """What the encoder makes of some sequences. [n d]
-
-    In bfloat16 its matrix products take numbers rounded to it, cast once a pass from weights that stay in float32
-    (Micikevicius et al. 2018, arXiv:1710.03740); norms and residuals stay in float32.
-    """
-    with torch.autocast(batch.types.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-        return model.encoder(batch.ids, batch.types)
-
-
 def outputs_of(model: HeadedEncoder, batch: Batch, precision: Precision) -> Tensor:
-    """What the head makes of that, or of the positions it is asked about. [k c], [n c] or [m c]"""
-    states = states_of(model, batch, precision)
-    return model.answers(states if batch.asked is None else states.only(batch.asked))
+    """What the model makes of some sequences, or of the positions it is asked about. [k c], [n c] or [m c]"""
+    return model.outputs(batch.ids, batch.types, batch.asked, DTYPES[precision])
 
 
 def rows_of_step(step: int, train: Examples, recipe: Recipe) -> Rows:
@@ -253,5 +245,5 @@ def features(
     model.eval()
     order, examples = by_length(tokens.lengths), Examples(tokens)
     batches = (examples.batch(rows) for rows in passes(order, tokens.lengths))
-    vectors = torch.cat([pooled(states_of(model, batch, precision)) for batch in batches])
+    vectors = torch.cat([pooled(model.states(batch.ids, batch.types, DTYPES[precision])) for batch in batches])
     return torch.empty_like(vectors).index_copy_(0, torch.from_numpy(order), vectors).numpy()

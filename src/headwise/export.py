@@ -1,0 +1,258 @@
+"""Export: a finished model becomes an ONNX graph that answers as it does, or nothing is written."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headwise.errors import InputError, printable
+from headwise.families.checkpoint import write_config
+from headwise.families.graph import GRAPH, names_of, quantise, write_graph
+from headwise.golden import apart, read_golden, recorded, replay
+from headwise.judging.metrics import same
+from headwise.model import Model, load
+from headwise.reading.text import Text
+from headwise.tasks.text_classification import TextClassification
+from headwise.training.data import Asked, Part, Source, fingerprint
+from headwise.training.saving import CARD, whole
+
+BUDGET = 0.5  # points a metric may lose
+QUANTISED = 0.1  # what a number of a golden record may differ where there are no rows with labels to judge by
+Wait = Callable[[str], AbstractContextManager[None]]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Both models on the same rows with labels."""
+
+    table: str
+    rows: int
+    metric: str
+    before: float
+    after: float
+    alike: float | None  # share of rows with the same answer, where answers are no numbers
+
+    @property
+    def lost(self) -> float:
+        """Points, hundredths of the metric."""
+        return 100 * (self.before - self.after)
+
+    def as_text(self) -> str:
+        """A line."""
+        alike = "" if self.alike is None else f"; {self.alike:.1%} of the rows are answered the same"
+        return f"{self.metric} on {self.rows:,} rows of {self.table}: {self.after:.4f}, was {self.before:.4f}{alike}"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written, and how far its answers are from those of the model it was made from."""
+
+    int8: bool
+    megabytes: float
+    megabytes_before: float
+    records: int
+    records_otherwise: int  # in words: another label, another answer
+    farthest: float  # the largest difference of a number in the others
+    measured: Measured | None
+
+    def as_text(self) -> str:
+        """Lines for people."""
+        kind = "int8" if self.int8 else "float32"
+        otherwise = f"{self.records_otherwise} answered otherwise, " if self.records_otherwise else ""
+        lines = [
+            f"{GRAPH}: {kind}, {self.megabytes:,.1f} MB; the weights it was made from: {self.megabytes_before:,.1f} MB",
+            f"{self.records} golden records: {otherwise}numbers differ by {self.farthest:.2g} at most",
+            *([] if self.measured is None else [self.measured.as_text()]),
+        ]
+        return "\n".join(lines)
+
+
+def export(
+    run: Path,
+    out: Path,
+    data: Source | None = None,
+    asked: Asked | None = None,
+    *,
+    int8: bool = False,
+    budget: float = BUDGET,
+    overwrite: bool = False,
+    wait: Wait = lambda what: nullcontext(),
+) -> tuple[Exported, list[str]]:
+    """Write the model in run as a graph into the directory out; returns what was measured, and what is to be said.
+
+    data: rows with labels the model has not seen, on which the graph may lose budget points at most. Without them a
+    graph in 8 bits must give every golden record its label, and numbers within QUANTISED.
+    Raises InputError where the graph does not answer as the model does; then nothing is left behind.
+    """
+    refuse_occupied(out, overwrite)
+    if not 0 <= budget <= 100:
+        raise InputError(f"--budget is {budget:g}, expected points from 0 to 100: 0.5")
+    model = load(run)
+    notes: list[str] = []
+    golden = golden_of(run, model, notes)
+    part = None if data is None else held_out(model, data, asked or Asked(), notes)
+    with whole(out) as new:
+        with wait("tracing the graph"):
+            write_graph(new / GRAPH, model.checkpoint)
+            write_config(new, model.checkpoint, model.labels, model.task.problem_type)
+            model.write_beside(new)
+            write_unchecked(new, model)
+        with wait("asking it the golden records"):
+            graph = checked(new, golden, out)
+        if int8:
+            with wait("quantising"):
+                graph = quantised(new, golden, out, QUANTISED if part is None else None)
+        with wait("comparing"):
+            answers = asked_quietly(graph, golden["texts"])
+            measured = None if part is None else compared(model, graph, part)
+        refuse_loss(out, measured, budget, int8)
+        sizes = megabytes(new, f"{GRAPH}*"), megabytes(run, "*.safetensors")
+        found = Exported(int8, *sizes, len(answers), *apart(golden["answers"], answers), measured)
+        about = asdict(found) | {"budget": budget, "onnxruntime": version("onnxruntime")}
+        (new / "README.md").write_text(readme(graph, found), encoding="utf-8")
+        (new / CARD).unlink()  # or its successor would hold its digest
+        replace(graph, card={**graph.card, "exported": about}).write_card(new)
+    return found, notes
+
+
+def golden_of(run: Path, model: Model, notes: list[str]) -> dict[str, Any]:
+    """The golden records of a run, or such as are made now, which is noted. Raises InputError where none can be."""
+    weights, golden = model.weights, read_golden(run)
+    if not golden:
+        golden = recorded(model.task, weights, model.tokenizer, model.pairs) or {}
+        notes.append("the model has no golden records, so its answers of now are taken")
+    if not golden:
+        raise InputError(f"{run}: the model reads too few tokens to be asked golden records, so no graph can be tried")
+    return golden
+
+
+def megabytes(folder: Path, names: str) -> float:
+    """The size of some files together."""
+    return sum(file.stat().st_size for file in folder.glob(names)) / 1e6
+
+
+def refuse_occupied(out: Path, overwrite: bool) -> None:
+    """Raise InputError where a directory holds what the user did not say to replace."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise InputError(f"{out}: is a file, expected a directory to write the model to; choose another --out")
+    exported = (out / CARD).exists() and (out / GRAPH).exists()
+    if exported and not overwrite:
+        raise InputError(f"{out}: holds an exported model; choose another --out, or replace it with --overwrite")
+    if not exported and any(out.iterdir()):
+        raise InputError(f"{out}: holds something that is no exported model; choose another --out")
+
+
+def held_out(model: Model, data: Source, asked: Asked, notes: list[str]) -> Part:
+    """Rows with labels, and notes on them. Raises InputError for those of training."""
+    part, said = model.read(data, asked)
+    notes.extend(said)
+    if fingerprint(part) == (model.card.get("data") or {}).get("train"):
+        raise InputError(f"{part.records.path}: the model was trained on these rows; give some it has not seen")
+    return part
+
+
+def write_unchecked(new: Path, model: Model) -> None:
+    """The card without digests: enough to load what was written and try it."""
+    made = {"task": model.task.name, "recipe": {"max_windows": model.tokenizer.max_windows}}
+    kept = {name: value for name, value in model.card.items() if name != "sha256"}
+    card = {**made, **kept, "settings": model.task.settings}
+    (new / CARD).write_text(json.dumps(card, ensure_ascii=False), encoding="utf-8")
+
+
+def asked_quietly(model: Model, texts: Sequence[Text]) -> list[dict[str, Any]]:
+    """Answers, without a word on texts that are cut: some of the golden records are meant to be."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return model.predict(texts)
+
+
+def checked(new: Path, golden: dict[str, Any], out: Path, bound: float | None = None) -> Model:
+    """The model as anybody would load it from what was written. Raises InputError where it answers otherwise."""
+    graph = load(new)
+    try:
+        replay(golden if bound is None else {**golden, "bound": bound}, lambda texts: asked_quietly(graph, texts))
+    except InputError as error:
+        said = str(error).split("; take", 1)[0]
+        advice = "report it" if bound is None else "give rows with labels to judge it by: --data FILE"
+        raise InputError(f"{out}: not written, {said}; {advice}") from None
+    return graph
+
+
+def quantised(new: Path, golden: dict[str, Any], out: Path, bound: float | None) -> Model:
+    """The same with its graph in 8 bits, checked by golden records where there is a bound."""
+    eight = new / f"eight-{GRAPH}"
+    quantise(new / GRAPH, eight)
+    for file in new.glob(f"{GRAPH}*"):
+        file.unlink()
+    eight.replace(new / GRAPH)
+    return load(new) if bound is None else checked(new, golden, out, bound)
+
+
+def compared(model: Model, graph: Model, part: Part) -> Measured:
+    """How both do on the same rows."""
+    (_, _, first), (_, _, second) = model.answered(part), graph.answered(part)
+    task = model.task
+    before, after = (task.scored(part.truth, answers).named(task.metric) for answers in (first, second))
+    alike = None
+    if isinstance(task, TextClassification):
+        alike = float(np.mean(same(first, second)))
+    elif first.dtype == object:
+        alike = float(np.mean([one == other for one, other in zip(first, second, strict=True)]))
+    return Measured(Path(part.records.path).name, len(part), task.metric, float(before), float(after), alike)
+
+
+def refuse_loss(out: Path, measured: Measured | None, budget: float, int8: bool) -> None:
+    """Raise InputError where more is lost than may be."""
+    if measured is not None and not measured.lost <= budget:
+        advice = "raise --budget, or leave --int8 out" if int8 else "report it"
+        raise InputError(
+            f"{out}: not written, {measured.as_text()}: {measured.lost:.2f} points lost, {budget:g} may be; {advice}"
+        )
+
+
+def readme(graph: Model, found: Exported) -> str:
+    """What it is, what was measured, how to ask it."""
+    purpose = graph.task.purpose
+    lines = "\n".join(f"- {printable(line)}" for line in found.as_text().split("\n"))
+    return f"""---
+library_name: onnx
+pipeline_tag: {graph.task.pipeline}
+tags: [headwise, onnx]
+---
+
+# {graph.task.name}, {"int8" if found.int8 else "float32"}
+
+{lines}
+
+`headwise predict . "a text"` and `headwise serve .` ask it, with the settings in headwise.json (temperature,
+thresholds, when to answer). Without headwise:
+
+```python
+import numpy as np, onnxruntime, tokenizers
+
+tokenizer = tokenizers.Tokenizer.from_file("tokenizer.json")
+tokenizer.enable_truncation({graph.tokenizer.max_length})
+tokenizer.enable_padding()
+session = onnxruntime.InferenceSession("{GRAPH}")
+read = tokenizer.encode_batch(["a text", "another one"])
+inputs = {{
+    "input_ids": np.array([one.ids for one in read]),
+    "attention_mask": np.array([one.attention_mask for one in read]),
+    "token_type_ids": np.array([one.type_ids for one in read]),
+}}
+names = [one.name for one in session.get_inputs()]
+made = session.run({list(names_of(purpose))}, {{name: inputs[name] for name in names}})
+```
+
+Sequences are padded at their right.
+"""

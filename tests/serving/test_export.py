@@ -1,0 +1,230 @@
+"""An exported model answers as the one it was made from, or there is none."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import asdict
+
+import pytest
+import torch
+
+import headwise
+from headwise import export as exporting
+from headwise.core.padded import Cells, Padded
+from headwise.errors import InputError
+from headwise.export import export
+from headwise.families.graph import GRAPH, Traced
+from headwise.golden import GOLDEN, apart, read_golden
+from headwise.reading.text import TextTokenizer
+from headwise.serving.models import opened
+from headwise.training.data import Asked
+from headwise.trust import decided
+
+FILMS = ["a fine film , warm and funny", "dull , slow and far too long", "fine"]
+TEXTS = {
+    "pairs": [(text, text[::-1]) for text in FILMS],
+    "questions": [("how long", f"{text} , far too long") for text in FILMS],
+    "masked": ["a fine [MASK] , warm", "[MASK]", "dull [MASK] [MASK]"],
+}
+
+
+@pytest.fixture(scope="module")
+def place_of(run_of, masked):
+    return lambda name: masked if name == "masked" else run_of(name)
+
+
+@pytest.mark.parametrize("name", ["films", "tagger", "pairs", "stars", "faq", "questions", "several", "masked"])
+def test_a_model_of_every_task_is_exported_and_answers_alike(name, place_of, tmp_path):
+    found, notes = export(place_of(name), tmp_path / "onnx")
+    assert found.records == 32 and found.records_otherwise == 0 and found.farthest < 1e-4
+    assert bool(notes) == (name == "masked")  # other tools store no golden records
+    run, graph = headwise.load(place_of(name)), headwise.load(tmp_path / "onnx")
+    assert not list((tmp_path / "onnx").glob("*.safetensors")) and graph.task.settings == run.task.settings
+    texts = [*TEXTS.get(name, FILMS)]
+    assert apart(run.predict(texts), graph.predict(texts)) < (1, 1e-5)
+    assert apart(graph.predict(texts), [answer for one in texts for answer in graph.predict([one])]) < (1, 1e-5)
+    assert opened(name, tmp_path / "onnx").model.card["sha256"][GRAPH]
+    assert read_golden(tmp_path / "onnx")["bound"] == 1e-4
+
+
+def test_long_texts_are_read_in_the_same_windows(run_of, tmp_path):
+    export(run_of("films"), tmp_path / "onnx")
+    run, graph = headwise.load(run_of("films")), headwise.load(tmp_path / "onnx")
+    assert run.tokenizer.max_windows == graph.tokenizer.max_windows > 1
+    with pytest.warns(UserWarning, match="longer than"):
+        texts = ["fine film " * 60 + "dull , slow " * 300, "dull " * 200]
+        assert apart(run.predict(texts), graph.predict(texts)) < (1, 1e-5)
+
+
+def test_what_was_decided_holds_in_the_exported_model(run_of, table, films, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(run_of("films"), run)
+    rows = table(tmp_path / "more.tsv", [(f"{text} {i}", label) for i in range(30) for text, label in films])
+    decided(run, rows, Asked(), None, 0.05)
+    export(run, tmp_path / "onnx")
+    ours, graph = headwise.load(run), headwise.load(tmp_path / "onnx")
+    assert graph.task == ours.task and not graph.task.fitted.always_answers
+    texts = [*FILMS, "很好", "q z q z", "3 4 5"]
+    assert "abstains" in graph.predict(texts)[0] and apart(ours.predict(texts), graph.predict(texts)) < (1, 1e-5)
+    assert graph.evaluate(rows).accuracy == ours.evaluate(rows).accuracy
+    decided(tmp_path / "onnx", rows, Asked(), None, 0.1)  # and it can be settled anew
+    opened("onnx", tmp_path / "onnx")
+
+
+def pooled_otherwise(monkeypatch):
+    monkeypatch.setattr(Cells, "firsts", Cells.means)
+
+
+def padding_is_seen(monkeypatch):
+    plain = Padded.__init__
+    monkeypatch.setattr(Padded, "__init__", lambda self, mask: plain(self, mask | True))
+
+
+def head_is_lost(monkeypatch):
+    def fresh(self, model, purpose):
+        torch.nn.Module.__init__(self)
+        self.model, self.purpose = model, purpose
+        with torch.no_grad():
+            model.head.out.weight.normal_(0, 0.02)
+
+    monkeypatch.setattr(Traced, "__init__", fresh)
+
+
+def types_are_lost(monkeypatch):
+    plain = Traced.forward
+    monkeypatch.setattr(Traced, "forward", lambda self, ids, mask, types: plain(self, ids, mask, types * 0))
+
+
+def labels_are_reversed(monkeypatch):
+    plain = exporting.write_config
+    monkeypatch.setattr(
+        exporting, "write_config", lambda place, checkpoint, labels, kind: plain(place, checkpoint, labels[::-1], kind)
+    )
+
+
+def written_otherwise(monkeypatch, file, change):
+    plain = TextTokenizer.write
+
+    def write(self, directory):
+        plain(self, directory)
+        told = json.loads((directory / file).read_text())
+        change(told)
+        (directory / file).write_text(json.dumps(told))
+
+    monkeypatch.setattr(TextTokenizer, "write", write)
+
+
+def cased(monkeypatch):
+    written_otherwise(monkeypatch, "tokenizer.json", lambda told: told["normalizer"].update(lowercase=False))
+
+
+def another_tokenizer(monkeypatch):
+    def change(told):
+        words = [word for word in told["model"]["vocab"] if not word.startswith("[")]
+        numbers = [told["model"]["vocab"][word] for word in words]
+        told["model"]["vocab"] |= dict(zip(words, numbers[::-1], strict=True))
+
+    written_otherwise(monkeypatch, "tokenizer.json", change)
+
+
+def cut_shorter(monkeypatch):
+    written_otherwise(monkeypatch, "tokenizer_config.json", lambda told: told.update(model_max_length=32))
+
+
+FAULTS = [
+    pooled_otherwise,
+    padding_is_seen,
+    head_is_lost,
+    types_are_lost,
+    labels_are_reversed,
+    cased,
+    another_tokenizer,
+    cut_shorter,
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_wrongly_exported_model_is_refused_and_nothing_is_left(fault, run_of, tmp_path, monkeypatch):
+    fault(monkeypatch)
+    with pytest.raises(InputError, match=r"onnx: not written, golden record \d+ is answered otherwise"):
+        export(run_of("pairs" if fault is types_are_lost else "films"), tmp_path / "onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_in_8_bits_it_is_judged_by_rows_with_labels(run_of, table, films, tmp_path, command, monkeypatch):
+    rows = table(tmp_path / "dev.tsv", [(f"{text} indeed", label) for text, label in films])
+    out = tmp_path / "onnx"
+    status, said, _ = command("export", run_of("films"), "--out", out, "--int8", "--data", rows, "--json")
+    told = json.loads(said)
+    assert status == 0 and told["int8"]
+    assert told["measured"]["rows"] == 8 and told["measured"]["before"] - told["measured"]["after"] <= 0.005
+    served = opened("onnx", out)  # by its own records, in batches of their own
+    assert served.model.card["exported"]["int8"] and read_golden(out)["bound"] == 1e-2
+    assert "int8" in (out / "README.md").read_text()
+
+    monkeypatch.setattr("headwise.export.quantise", exporting.quantise)
+    bad = lambda model, graph, part: exporting.Measured("dev.tsv", 200, "accuracy", 0.93, 0.92, 0.97)  # noqa: E731
+    monkeypatch.setattr(exporting, "compared", bad)
+    with pytest.raises(InputError, match=r"0\.9200, was 0\.9300; 97\.0% .*: 1\.00 points lost, 0\.5 may be"):
+        export(run_of("films"), tmp_path / "other", rows, int8=True)
+    assert not (tmp_path / "other").exists()
+    assert export(run_of("films"), tmp_path / "other", rows, int8=True, budget=2)[0].measured.lost == pytest.approx(1)
+
+
+def test_in_8_bits_without_rows_golden_records_keep_their_labels(run_of, tmp_path, monkeypatch):
+    monkeypatch.setattr(exporting, "QUANTISED", 1e-9)
+    with pytest.raises(InputError, match=r"not written, golden record .* rows with labels to judge it by: --data FILE"):
+        export(run_of("films"), tmp_path / "onnx", int8=True)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(exporting, "QUANTISED", 0.5)
+    found, _ = export(run_of("films"), tmp_path / "onnx", int8=True)
+    assert found.records_otherwise == 0 and 1e-9 < found.farthest < 0.5
+
+
+def test_it_is_written_where_one_said_and_nowhere_else(run_of, table, films, tmp_path, command):
+    out = tmp_path / "onnx"
+    out.mkdir()
+    (out / "mine.txt").write_text("mine")
+    refused = {
+        ("--out", out): "holds something that is no exported model; choose another --out",
+        ("--out", out / "mine.txt"): "is a file, expected a directory",
+        ("--out", run_of("films"), "--overwrite"): "holds something that is no exported model",
+        ("--out", tmp_path / "new", "--budget", "-1"): "--budget is -1, expected points from 0 to 100",
+    }
+    for words, why in refused.items():
+        status, _, said = command("export", run_of("films"), *words)
+        assert status == 2 and why in said and said.count("\n") == 1
+    trained_on = table(tmp_path / "films.tsv", films)
+    status, _, said = command("export", run_of("films"), "--out", tmp_path / "new", "--data", trained_on)
+    assert status == 2 and "the model was trained on these rows" in said
+    (out / "mine.txt").unlink()
+    assert command("export", run_of("films"), "--out", out)[0] == 0
+    status, _, said = command("export", run_of("films"), "--out", out)
+    assert status == 2 and "holds an exported model; choose another --out, or replace it with --overwrite" in said
+    version = opened("onnx", out).version
+    status, said, _ = command("export", run_of("pairs"), "--out", out, "--overwrite")
+    assert status == 0 and "32 golden records" in said and opened("onnx", out).version != version
+    for words in (("export", out, "--out", tmp_path / "twice"), ("explain", out, "fine", "--pair", "dull")):
+        status, _, said = command(*words)
+        assert status == 2 and "an exported model has no weights" in said and said.count("\n") == 1
+    with pytest.raises(InputError, match="no weights to look into or to write"):
+        headwise.load(out).save(tmp_path / "copy")
+    status, said, _ = command("serve", out, "--check")
+    assert status == 0 and "32 golden records answered as in training" in said
+
+
+def test_the_example_in_its_readme_runs_without_us(run_of, tmp_path, monkeypatch):
+    export(run_of("films"), tmp_path / "onnx")
+    graph, found = headwise.load(tmp_path / "onnx"), {}
+    (code,) = re.findall(r"```python\n(.*?)```", (tmp_path / "onnx" / "README.md").read_text(), re.DOTALL)
+    monkeypatch.chdir(tmp_path / "onnx")
+    exec(code.replace('"a text", "another one"', f'"{FILMS[0]}", "{FILMS[2]}"'), found)
+    scores = (torch.from_numpy(found["made"][0]) / graph.task.fitted.temperature).softmax(-1)
+    wanted = [answer["score"] for answer in graph.predict([FILMS[0], FILMS[2]])]
+    assert scores.max(-1).values.tolist() == pytest.approx(wanted, abs=1e-5)
+    assert asdict(graph.task)["labels"] == tuple(
+        json.loads((tmp_path / "onnx/config.json").read_text())["id2label"].values()
+    )
+    assert (tmp_path / "onnx" / GOLDEN).exists()

@@ -323,3 +323,33 @@ def test_prometheus_reads_the_metrics(running):
         pytest.skip("promtool is not installed (Debian: prometheus)")
     checked = subprocess.run([promtool, "check", "metrics"], input=told.encode(), capture_output=True)
     assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_who_does_not_read_an_answer_does_not_keep_the_connection(started, run_of, monkeypatch):
+    monkeypatch.setattr(server, "READ_SECONDS", 0.4)
+    running = started(run_of("films"))
+    client = connected(running.url)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    body = json.dumps({"inputs": ["a fine film . dull and slow . "] * 1024}).encode()
+    client.sendall((head(running.url, len(body)) + body).replace(b"/predict", b"/tokenize"))
+    until(lambda: len(running.server.uvicorn.server_state.connections) == 1)
+    until(lambda: not running.server.uvicorn.server_state.connections)
+    assert running.ask("/predict", ASK)[0] == 200
+
+
+def test_a_wrong_method_is_told_the_right_ones(running):
+    status, _, headers = running.ask("/predict")
+    assert status == 405 and headers["allow"] == "POST"
+
+
+def test_a_model_that_is_not_there_is_not_alive(running):
+    assert [running.ask(f"/models/nobody/{path}")[0] for path in ("ping", "health")] == [404, 404]
+
+
+def test_the_document_describes_every_address_and_the_real_answers(running):
+    status, found, _ = running.ask("/openapi.json")
+    assert status == 200 and found["openapi"] == "3.1.0"
+    described = {(method.upper(), path) for path, methods in found["paths"].items() for method in methods}
+    assert described == {(method, path) for method, paths in server.ANSWERS.items() for path in paths}
+    models = found["paths"]["/models/{model}/predict"]["post"]["parameters"][0]["schema"]["enum"]
+    assert "films" in models and "masked" in models

@@ -138,7 +138,8 @@ def as_refusal(error: Exception, number: str) -> Refused:
     if isinstance(error, Refused):
         return error
     if isinstance(error, HTTPException):
-        return Refused(error.status_code, "Validation", f"{error.detail}; see docs/serving.md")
+        allow = (error.headers or {}).get("Allow")
+        return Refused(error.status_code, "Validation", f"{error.detail}; see docs/serving.md", allow=allow)
     log.error("%s: %s at %s", number, type(error).__name__, place_of(error))
     return Refused(500, "Backend", "something went wrong here; the log has it by this request's id")
 

@@ -11,12 +11,12 @@ Kind = Literal["Validation", "Tokenizer", "Empty", "Overloaded", "Backend", "Unh
 class Refused(Exception):
     """A request that is not answered. The message is for its client only: it may quote what was sent, so no log has it.
 
-    retry_after: seconds to wait before asking again.
+    retry_after: seconds to wait before asking again. allow: the methods there are, where another one was used.
     """
 
-    def __init__(self, status: int, kind: Kind, message: str, retry_after: int | None = None):
+    def __init__(self, status: int, kind: Kind, message: str, retry_after: int | None = None, allow: str | None = None):
         super().__init__(message)
-        self.status, self.kind, self.message, self.retry_after = status, kind, message, retry_after
+        self.status, self.kind, self.message, self.retry_after, self.allow = status, kind, message, retry_after, allow
 
 
 def overloaded(seconds: float) -> Refused:

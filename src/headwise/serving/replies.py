@@ -25,6 +25,8 @@ def refusal(error: Refused, number: str) -> Response:
     """The one form of errors: what is wrong, which kind of mistake it is, and which request it was."""
     told = {"error": error.message, "error_type": error.kind, "message": error.message, "request_id": number}
     headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
+    if error.allow is not None:
+        headers["allow"] = error.allow
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
     return reply(as_json(told), headers, error.status)

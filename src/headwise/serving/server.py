@@ -40,6 +40,7 @@ from headwise.serving.shapes import cohere, hub, mlflow, open_inference, openai,
 
 log = logging.getLogger("headwise.serve")
 HEAD_SECONDS = 10.0  # from a connection, or the first byte on a kept one, to the end of a request's head
+READ_SECONDS = 30.0  # from when a client reads too slowly until it has caught up
 GRACE_SECONDS = 30  # for requests that are being answered when the server is told to end
 
 MODEL_GETS: dict[str, Answer] = {"/info": tei.info, "/health": open_inference.alive, "/ping": mlflow.ping}
@@ -107,9 +108,13 @@ async def nothing(scope: Any, receive: Any, send: Any) -> None:
 
 
 class Deadlined(H11Protocol):
-    """uvicorn's connections, closed where the head of a request does not come: uvicorn waits for it forever."""
+    """uvicorn's connections, closed where the head of a request does not come, or an answer is not read.
+
+    uvicorn waits for both forever.
+    """
 
     late: asyncio.TimerHandle | None = None
+    slow: asyncio.TimerHandle | None = None
 
     def __init__(self, *given: Any, **named: Any):
         super().__init__(*given, **named)
@@ -128,9 +133,31 @@ class Deadlined(H11Protocol):
         if not self.waits:
             self.expect_no_more()
 
+    def timeout_keep_alive_handler(self) -> None:
+        """The connection is no longer needed; a client that does not read its last answer does not keep it."""
+        super().timeout_keep_alive_handler()
+        self.expect()
+
+    def pause_writing(self) -> None:
+        """A client reads slower than it is answered; it has some time for that."""
+        super().pause_writing()
+        self.slow = self.loop.call_later(READ_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It has read."""
+        super().resume_writing()
+        self.expect_no_reader()
+
+    def expect_no_reader(self) -> None:
+        """Nothing waits to be read, or nobody is there."""
+        if self.slow is not None:
+            self.slow.cancel()
+            self.slow = None
+
     def connection_lost(self, exc: Exception | None) -> None:
         """The client left."""
         self.expect_no_more()
+        self.expect_no_reader()
         super().connection_lost(exc)
 
     @property

@@ -58,11 +58,15 @@ class Explainer:
         self.pool = ThreadPoolExecutor(1, "explainer")
         self.current: Explaining | None = None
 
-    def submit(self, one: Explaining) -> None:
-        """Begin with it. Raises Refused where another one is not done, unless nobody waits for that any more."""
+    def refuse_where_busy(self) -> None:
+        """Raises Refused where another one is not done, unless nobody waits for that any more."""
         before = self.current
         if before is not None and not (before.abandoned or before.outputs.done()):
             raise overloaded(COME_BACK)
+
+    def submit(self, one: Explaining) -> None:
+        """Begin with it. Raises Refused where another one was begun."""
+        self.refuse_where_busy()
         one.outputs = self.pool.submit(one.run)
         self.current = one
         one.outputs.add_done_callback(lambda _: self.forget(one))

@@ -153,6 +153,7 @@ class Call:
         finally:
             gone.cancel()
             if not answer.done():
+                answer.cancel()
                 work.abandon()
 
     async def left(self) -> None:

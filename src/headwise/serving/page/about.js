@@ -36,18 +36,18 @@ function scores(judged) {
   if (!judged) return [make("p", { class: "hint" }, say("not_judged"))];
   const own = judged.verdicts.at(-1), rows = own.rows ? count(own.rows) : null;
   const line = ([name, value]) => {
-    const span = own.intervals[name];
+    const span = own.intervals[name]?.every((end) => end !== null) ? own.intervals[name] : null;
     return make("tr", {}, make("th", { scope: "row" }, named(name)), make("td", { class: "number" }, number(value),
       span ? make("small", {}, ` ${number(span[0])}–${number(span[1])}`) : null));
   };
-  const others = judged.verdicts.slice(0, -1).filter((one) => judged.metric in one.scores).map((one) => make("tr", { class: "soft" },
+  const others = judged.verdicts.slice(0, -1).filter((one) => typeof one.scores[judged.metric] === "number").map((one) => make("tr", { class: "soft" },
     make("th", { scope: "row" }, one.name.split(" (")[0]), make("td", { class: "number" }, number(one.scores[judged.metric]))));
   const compared = others.length
     ? [make("table", {}, make("caption", {}, say("compared", { metric: named(judged.metric) })), make("tbody", {}, ...others))] : [];
   return [
     make("h3", {}, say("scores")),
     make("table", {}, make("caption", {}, say(rows ? "judged_on" : "judged_on_part", { split: named(judged.split), rows })),
-      make("tbody", {}, ...Object.entries(own.scores).map(line))),
+      make("tbody", {}, ...Object.entries(own.scores).filter(([, value]) => value !== null).map(line))),
     Object.keys(own.intervals).length ? make("p", { class: "hint" }, say("intervals")) : null,
     ...compared,
   ];

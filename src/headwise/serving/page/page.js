@@ -45,7 +45,9 @@ function problem(error) {
 }
 
 async function choose(name) {
-  state.model = await get(`models/${encodeURIComponent(name)}/about`);
+  const model = await get(`models/${encodeURIComponent(name)}/about`);
+  if (name !== element("model").value) return; // another one was chosen meanwhile
+  state.model = model;
   clear();
   setUploadModel(state.model);
   show();

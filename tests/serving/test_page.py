@@ -231,7 +231,7 @@ def upload(page: Any, place: Path, name: str, content: bytes) -> None:
 
 def test_a_file_goes_up_and_comes_back_with_predictions(opened, tmp_path):
     page = opened()
-    texts = ["a fine film", '=HYPERLINK("x")', "-1", EVIL, "long " * 900, *(f"dull and slow {i}" for i in range(150))]
+    texts = ["a fine film", '=HYPERLINK("x")', "-1", EVIL, "long " * 2000, *(f"dull and slow {i}" for i in range(150))]
     quoted = [text.replace('"', '""') for text in texts]
     upload(page, tmp_path, "in.csv", ("id,text\r\n" + "".join(f'{i},"{t}"\r\n' for i, t in enumerate(quoted))).encode())
     page.locator("#file-facts", has_text="155 rows").wait_for()

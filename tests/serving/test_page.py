@@ -168,6 +168,7 @@ def opened(browser, running) -> Iterator[Callable[..., Any]]:
         page.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
         page.on("request", lambda one: one.url.startswith((url, "data:", "blob:")) or wrong.append(one.url))
         page.goto(url)
+        page.locator("#inside:not([hidden]), #door:not([hidden])").wait_for()
         if model:
             page.locator("#model").select_option(model)
             page.locator("#about dd", has_text=known(running, model)).wait_for()

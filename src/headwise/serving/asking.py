@@ -19,6 +19,7 @@ from headwise.errors import InputError, listing
 from headwise.reading.batches import Examples
 from headwise.reading.text import Text, characters
 from headwise.serving.batching import Abandoned, Batcher, Limits, Work
+from headwise.serving.explaining import Explainer, Explaining
 from headwise.serving.guard import ClientGone
 from headwise.serving.metrics import Metrics
 from headwise.serving.models import Served, Shelf
@@ -40,6 +41,7 @@ class Service:
     limits: Limits
     metrics: Metrics
     reader: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "reader"))
+    explainer: Explainer = field(default_factory=Explainer)
     reading: int = 0  # requests whose texts are being made ready, or wait for that
 
 
@@ -137,7 +139,7 @@ class Call:
             raise Refused(413, "Validation", f"{count:,} characters, expected {limits.characters:,} at most")
         self.spent["characters"] += count
 
-    async def unless_gone(self, work: Work) -> Tensor:
+    async def unless_gone(self, work: Work | Explaining) -> Any:
         """The outputs of work. Raises ClientGone where nobody waits for them any more; what is left is not computed."""
         answer: asyncio.Future[Any] = asyncio.wrap_future(work.outputs)
         gone: asyncio.Future[Any] = asyncio.ensure_future(self.left())
@@ -151,6 +153,7 @@ class Call:
         finally:
             gone.cancel()
             if not answer.done():
+                answer.cancel()
                 work.abandon()
 
     async def left(self) -> None:

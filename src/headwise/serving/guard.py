@@ -25,6 +25,8 @@ log = logging.getLogger("headwise.serve")
 SHORTEST_KEY = 16
 OPEN = re.compile(r"(/models/[^/]+)?/(health(/\w+)?|ping|v2/health/\w+)")
 """Paths that need no key: whether it is there."""
+PAGE = re.compile(r"/(page/[\w.-]+)?")
+"""Nor do those of the page itself, which is the same for everybody; it asks for the key."""
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -68,7 +70,7 @@ class Door:
             raise Refused(403, "Security", "this server answers to localhost only; start it with an API key")
         if origin is not None and origin.split("://")[-1] != host:
             raise Refused(403, "Security", "pages of other sites may not ask")
-        if self.digest is not None and not OPEN.fullmatch(scope["path"]):
+        if self.digest is not None and not is_open(scope["method"], scope["path"]):
             given = headers.get("authorization", "").removeprefix("Bearer ").encode()
             if not hmac.compare_digest(hashlib.sha256(given).digest(), self.digest):
                 raise Refused(401, "Security", "an API key is needed: Authorization: Bearer KEY")
@@ -83,6 +85,11 @@ class Door:
             raise Refused(415, "Validation", "expected Content-Type: application/json")
         if headers.get("content-encoding", "identity") != "identity":
             raise Refused(415, "Validation", "expected a body that is not compressed")
+
+
+def is_open(method: str, path: str) -> bool:
+    """Whether no key is needed."""
+    return bool(OPEN.fullmatch(path) or (method in ("GET", "HEAD") and PAGE.fullmatch(path)))
 
 
 def is_loopback(host: str) -> bool:
@@ -114,7 +121,7 @@ class Guard:
                 headers = MutableHeaders(raw=message["headers"])
                 headers["x-request-id"] = number
                 for name, value in HEADERS.items():
-                    headers[name] = value
+                    headers.setdefault(name, value)
             await send(message)
 
         try:

@@ -40,8 +40,14 @@ class Served:
 
     @cached_property
     def apart(self) -> Model:
-        """The same weights with a tokenizer of their own, for another thread: a tokenizer is not for two at once."""
-        return replace(self.model, tokenizer=copy.deepcopy(self.model.tokenizer))
+        """The same weights in modules of their own, with a tokenizer of their own, for another thread.
+
+        To be made by the thread that reads texts: a tokenizer is not for two at once.
+        """
+        own = self.model.checkpoint.model
+        shared = {id(weights): weights for weights in (*own.parameters(), *own.buffers())}
+        checkpoint = replace(self.model.checkpoint, model=copy.deepcopy(own, shared))
+        return replace(self.model, checkpoint=checkpoint, tokenizer=copy.deepcopy(self.model.tokenizer))
 
     def read(self, texts: Sequence[Text], task: Task | None = None) -> Examples:
         """Texts made ready for it. Raises InputError for what it does not read."""

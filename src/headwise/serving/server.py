@@ -36,15 +36,21 @@ from headwise.serving.models import Served, Shelf
 from headwise.serving.openapi import document
 from headwise.serving.refusals import Refused
 from headwise.serving.replies import as_json
-from headwise.serving.shapes import cohere, hub, mlflow, open_inference, openai, tei
+from headwise.serving.shapes import cohere, hub, mlflow, open_inference, openai, own, tei
 
 log = logging.getLogger("headwise.serve")
 HEAD_SECONDS = 10.0  # from a connection, or the first byte on a kept one, to the end of a request's head
 READ_SECONDS = 30.0  # from when a client reads too slowly until it has caught up
 GRACE_SECONDS = 30  # for requests that are being answered when the server is told to end
 
-MODEL_GETS: dict[str, Answer] = {"/info": tei.info, "/health": open_inference.alive, "/ping": mlflow.ping}
+MODEL_GETS: dict[str, Answer] = {
+    **own.MODEL_GETS,
+    "/info": tei.info,
+    "/health": open_inference.alive,
+    "/ping": mlflow.ping,
+}
 GETS: dict[str, Answer] = {
+    **own.GETS,
     **MODEL_GETS,
     "/health/live": open_inference.alive,
     "/health/ready": open_inference.alive,
@@ -58,6 +64,7 @@ GETS: dict[str, Answer] = {
 }
 MODEL_POSTS: dict[str, Answer] = {
     **tei.ROUTES,
+    **own.MODEL_POSTS,
     "/v1/embeddings": openai.embeddings,
     "/v2/rerank": cohere.rerank,
     "/invocations": mlflow.invocations,

@@ -42,9 +42,9 @@ class Served:
     def apart(self) -> Model:
         """The same weights in modules of their own, with a tokenizer of their own, for another thread.
 
-        To be made by the thread that reads texts: a tokenizer is not for two at once.
+        To be made by the thread that reads texts: a tokenizer is not for two at once. Raises InputError for a graph.
         """
-        own = self.model.checkpoint.model
+        own = self.model.weights
         shared = {id(weights): weights for weights in (*own.parameters(), *own.buffers())}
         checkpoint = replace(self.model.checkpoint, model=copy.deepcopy(own, shared))
         return replace(self.model, checkpoint=checkpoint, tokenizer=copy.deepcopy(self.model.tokenizer))

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 from headwise.serving.asking import Answer
-from headwise.serving.shapes import hub
+from headwise.serving.shapes import hub, own
 
 Schema = dict[str, Any]
 """JSON Schema, draft 2020-12, as OpenAPI 3.1 has it."""
@@ -105,6 +105,12 @@ PIPELINE = Shape(ANY, fields({"inputs": ANY}, {"parameters": ref("Parameters")})
 
 SHAPES: dict[str, Shape] = {
     "/": Shape(ANY, either(PREDICT, EMBED)),
+    "/page/{file}": Shape(ANY, kind="*/*"),
+    "/about": Shape(fields({"name": TEXT, "version": TEXT, "task": TEXT, "labels": listed(TEXT), "limits": ANY})),
+    "/report": Shape(TEXT, kind="text/html"),
+    "/explain": Shape(
+        fields({}), fields({"inputs": ITEM}, {"label": NAME, "against": NAME, "word": NAME, "method": NAME})
+    ),
     "/predict": Shape(either(LABELS, listed(LABELS)), PREDICT),
     "/embed": Shape(listed(VECTOR), EMBED),
     "/rerank": Shape(
@@ -186,7 +192,14 @@ def document(answers: Mapping[str, Mapping[str, Answer]], models: Mapping[str, s
 def operation(method: str, path: str, answer: Answer, models: Mapping[str, str]) -> dict[str, Any]:
     """One method of one path. A path below a model's is described as the first model's is."""
     shape = SHAPES.get(path) or SHAPES[path.removeprefix("/models/{model}")]
-    allowed = {"model": list(models), "version": list(models.values()), "task": list(hub.ANSWERS)}
+    if (method, path) == ("GET", "/"):
+        shape = Shape(TEXT, kind="text/html")
+    allowed = {
+        "model": list(models),
+        "version": list(models.values()),
+        "task": list(hub.ANSWERS),
+        "file": list(own.assets()),
+    }
     refusals = {
         str(status): {"description": what, "content": {"application/json": {"schema": ref("Refusal")}}}
         for status, what in REFUSALS.items()

@@ -11,9 +11,10 @@ export async function readTable(file) {
   const kind = file.name.toLowerCase().replace(/\.gz$/, "").match(/\.(csv|tsv|txt|jsonl|ndjson|json)$/)?.[1];
   if (!kind) throw new Mistake("file_kind", { name: file.name });
   const stream = zipped ? file.stream().pipeThrough(new DecompressionStream("gzip")) : file.stream();
-  const bytes = await new Response(stream).bytes().catch(() => {
+  const read = await new Response(stream).arrayBuffer().catch(() => {
     throw new Mistake("file_unzip");
   });
+  const bytes = new Uint8Array(read);
   const { text, encoding } = decoded(bytes);
   if (!text.trim()) throw new Mistake("file_empty");
   const nul = text.indexOf("\0");

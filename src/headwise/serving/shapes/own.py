@@ -7,11 +7,12 @@ import hashlib
 import json
 from functools import cache
 from importlib.resources import files
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from starlette.responses import Response
 
+from headwise.families.graph import Graph
 from headwise.insight.page import clean
 from headwise.model import Model
 from headwise.reading.text import Text, characters
@@ -56,7 +57,7 @@ def assets() -> dict[str, tuple[bytes, str, str]]:
 
 
 async def page(call: Call) -> Response:
-    """GET /"""
+    """GET /: the page."""
     return asset(call, "page.html")
 
 
@@ -100,11 +101,11 @@ def known(served: Served, limits: Limits) -> dict[str, Any]:
         "columns": {role: columns.get(role) for role in ("text", "pair", "label")},
         "separator": card.get("label_separator"),
         "mask": mask if isinstance(task, FillMask) else None,
-        "explains": not isinstance(task, FillMask),
+        "explains": not isinstance(task, FillMask) and not isinstance(model.checkpoint.model, Graph),
         "max_length": tokenizer.max_length,
         "max_windows": tokenizer.max_windows,
         "parameters": sum(one.numel() for one in model.checkpoint.model.parameters()),
-        "base_model": card.get("base_model"),
+        "base_model": folder(str(card.get("base_model") or "")) or None,
         "headwise": card.get("headwise"),
         "data": card.get("data") or {},
         "judged": judged(served),
@@ -112,6 +113,11 @@ def known(served: Served, limits: Limits) -> dict[str, Any]:
         "limits": {"items": limits.items, "characters": limits.characters, "explained": MOST_CHARACTERS},
     }
     return clean(found)
+
+
+def folder(name: str) -> str:
+    """A name of a model without the path it has on the machine of its training."""
+    return PurePath(name).name if PurePath(name).is_absolute() else name
 
 
 def judged(served: Served) -> dict[str, Any] | None:
@@ -138,7 +144,7 @@ def compared(report: dict[str, Any], names: Any) -> dict[str, Any]:
         spans = one.get("intervals", {})
         verdicts.append(
             {
-                "name": str(one["name"]),
+                "name": folder(str(one["name"])),
                 "rows": one.get("rows"),
                 "scores": {shown: float(one[name]) for name, shown in names.items() if name in one},
                 "intervals": {shown: list(map(float, spans[name])) for name, shown in names.items() if name in spans},

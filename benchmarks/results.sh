@@ -37,7 +37,7 @@ rte)
     $headwise train "$data/train.tsv" --test "$data/dev.tsv" --out "$out-$seed" --epochs 3 --seed $seed
   done ;;
 afqmc)  # its test rows are not labelled: the report is about dev, a tenth of train chooses the weights
-  $headwise train "$data/train.tsv" --test "$data/dev.tsv" --out "$out" --model "$4" --epochs 0.5 --patience 0 ;;
+  $headwise train "$data/train.tsv" --test "$data/dev.tsv" --out "$out" --model "$4" --few-shot --epochs 1 ;;
 several_intents)
   $python benchmarks/several_intents.py "$2/clinc150" "$out-messages" banking credit_cards
   $headwise train "$out-messages/train.tsv" --valid "$out-messages/val.tsv" --test "$out-messages/test.tsv" \

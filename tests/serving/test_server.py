@@ -340,6 +340,21 @@ def test_who_does_not_read_an_answer_does_not_keep_the_connection(started, run_o
 def test_a_wrong_method_is_told_the_right_ones(running):
     status, _, headers = running.ask("/predict")
     assert status == 405 and headers["allow"] == "POST"
+    status, _, headers = running.ask("/health", b"", content_type="text/plain")
+    assert status == 405 and set(headers["allow"].split(", ")) == {"GET", "HEAD"}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "named"),
+    [
+        ("/predict", {"inputs": {"text_pair": "dull"}}, "inputs"),
+        ("/invocations", {"inputs": "dull", "params": False}, "params"),
+        ("/v2/models/films/infer", {"inputs": [{"datatype": "BYTES", "data": ["dull"], "shape": [{}]}]}, "shape"),
+    ],
+)
+def test_what_has_not_the_right_form_is_named(running, path, body, named):
+    status, answer, _ = running.ask(path, body)
+    assert status == 422 and f"`{named}`" in answer["error"]
 
 
 def test_a_model_that_is_not_there_is_not_alive(running):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -172,19 +172,32 @@ class Call:
 Answer = Callable[[Call], Awaitable[Any]]
 
 
-def route(path: str, answer: Answer, service: Service, method: str = "POST") -> Route:
-    """A route whose answer is JSON, or a response already."""
+def route(path: str, answers: Mapping[str, Answer], service: Service) -> Route:
+    """A route whose answers, by method, are JSON, or responses already."""
 
     async def endpoint(request: Request) -> Response:
         request.scope["state"]["route"] = path
+        if request.method == "POST":
+            refuse_other_type(request)
         call = Call(request, service, await body_of(request, service.limits.body))
-        found = await answer(call)
+        found = await answers["GET" if request.method == "HEAD" else request.method](call)
         if isinstance(found, Response):
             return found
         timing = call.timing() if call.spent["tokens"] else {}
         return reply(await asyncio.to_thread(as_json, found), {**call.headers, **timing})
 
-    return Route(path, endpoint, methods=[method])
+    return Route(path, endpoint, methods=list(answers))
+
+
+def refuse_other_type(request: Request) -> None:
+    """Raises Refused for a body that is said to be no JSON. A client of Open Inference says nothing."""
+    headers = request.headers
+    kind = headers.get("content-type", "").split(";")[0].strip().lower()
+    tensors = request.url.path.endswith("/infer") and kind in ("", "application/octet-stream")
+    if kind != "application/json" and not tensors:
+        raise Refused(415, "Validation", "expected Content-Type: application/json")
+    if headers.get("content-encoding", "identity") != "identity":
+        raise Refused(415, "Validation", "expected a body that is not compressed")
 
 
 async def body_of(request: Request, most: int) -> bytes:

@@ -103,8 +103,10 @@ ANSWERS: dict[str, dict[str, Answer]] = {
 
 def application(service: Service, door: Door) -> ASGIApp:
     """Everything that is answered."""
+    paths = dict.fromkeys(path for by_path in ANSWERS.values() for path in by_path)
     routes = [
-        route(path, answer, service, method) for method, by_path in ANSWERS.items() for path, answer in by_path.items()
+        route(path, {method: by_path[path] for method, by_path in ANSWERS.items() if path in by_path}, service)
+        for path in paths
     ]
     return Guard(Router(routes, redirect_slashes=False, default=nothing), door, service.metrics)
 

@@ -56,7 +56,7 @@ def texts(found: Any, name: str) -> list[str]:
 
 def item(found: Any, name: str) -> Text:
     """A text, or a pair as a list of two, or as {"text", "text_pair"}."""
-    if isinstance(found, dict) and set(found) <= {"text", "text_pair"}:
+    if isinstance(found, dict) and "text" in found and set(found) <= {"text", "text_pair"}:
         found = [found[key] for key in ("text", "text_pair") if key in found]
     if isinstance(found, str):
         return found
@@ -74,10 +74,16 @@ def items(found: Any, name: str) -> list[Text]:
 
 def parameters(body: Mapping[str, Any], *known: str) -> dict[str, Any]:
     """The parameters of a request but for those that are null. Raises Refused for one that would be passed over."""
-    found = body.get("parameters") or {}
-    if not isinstance(found, dict):
-        raise wrong("parameters", "an object")
+    found = thing(body, "parameters")
     return only({name: value for name, value in found.items() if value is not None}, known)
+
+
+def thing(body: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """An object; an empty one where there is none."""
+    found = body.get(name)
+    if found is not None and not isinstance(found, dict):
+        raise wrong(name, "an object")
+    return found or {}
 
 
 def only(found: dict[str, Any], known: Collection[str]) -> dict[str, Any]:

@@ -17,10 +17,7 @@ from headwise.serving.shapes import fields
 async def invocations(call: Call) -> Any:
     """POST /invocations: {"inputs": […]} of texts or pairs, or a table as pandas splits it or as records."""
     body, served = call.json, call.served(lambda one: True, "")
-    params = body.get("params") or {}
-    if not isinstance(params, dict):
-        raise fields.wrong("params", "an object")
-    truncate = fields.flag(fields.only(params, ["truncate"]), "truncate", False)
+    truncate = fields.flag(fields.only(fields.thing(body, "params"), ["truncate"]), "truncate", False)
     texts = texts_of(body, served)
     task = served.model.task
     return {"predictions": await call.ask(served, texts, task.told, truncate=truncate)}

@@ -89,19 +89,21 @@ def texts_of(inputs: Any, binary: bytes) -> list[Text]:
     for one in inputs:
         if one.get("datatype") != "BYTES":
             raise fields.wrong("datatype", "BYTES, the texts in UTF-8")
-        how = one.get("parameters") or {}
-        size = how.get("binary_data_size") if isinstance(how, dict) else None
+        shape = one.get("shape")
+        if shape is not None and not (isinstance(shape, list) and all(type(size) is int for size in shape)):
+            raise fields.wrong("shape", "a list of whole numbers")
+        size = fields.thing(one, "parameters").get("binary_data_size")
         if size is None:
             values = flat(one.get("data"))
         elif type(size) is not int or not 0 <= size <= len(binary):
             raise fields.wrong("binary_data_size", "how many bytes of the body this tensor has")
         else:
             values, binary = unpacked(binary[:size]), binary[size:]
-        columns.append((fields.texts(values, "data"), one.get("shape")))
+        columns.append((fields.texts(values, "data"), shape))
     if len(columns) == 2:
         return list(zip(columns[0][0], columns[1][0], strict=len(columns[0][0]) == len(columns[1][0])))
     values, shape = columns[0]
-    if isinstance(shape, list) and len(shape) == 2 and shape[-1] == 2 and len(values) % 2 == 0:
+    if shape is not None and len(shape) == 2 and shape[-1] == 2 and len(values) % 2 == 0:
         return list(zip(values[::2], values[1::2], strict=True))
     return list(values)
 

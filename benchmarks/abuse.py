@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import multiprocessing
 import random
 import shutil
 import signal
@@ -33,6 +34,9 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
+from itertools import combinations
+from multiprocessing.connection import Connection
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -153,12 +157,15 @@ async def load(server: Server, seconds: float, concurrent: int = CONCURRENT) -> 
     return told
 
 
-def probed(server: Server, times: list[float], over: threading.Event) -> None:
-    """Ask /health twice a second, from a thread."""
-    while not over.wait(0.5):
+def probed(url: str, until: float, found: Connection) -> None:
+    """Ask /health five times a second, in a process of its own, as whoever floods has no time."""
+    times = []
+    while time.monotonic() < until:
         began = time.perf_counter()
-        server.get("/health")
+        urlopen(url + "/health", timeout=60).read()
         times.append(time.perf_counter() - began)
+        time.sleep(0.2)
+    found.send(times)
 
 
 def overload(server: Server, asked: argparse.Namespace) -> str:
@@ -180,12 +187,11 @@ def overload(server: Server, asked: argparse.Namespace) -> str:
             await asyncio.gather(*running)
         return told
 
-    times: list[float] = []
-    over = threading.Event()
-    prober = threading.Thread(target=probed, args=(server, times, over))
+    here, there = multiprocessing.Pipe()
+    prober = multiprocessing.Process(target=probed, args=(server.url, time.monotonic() + asked.seconds, there))
     prober.start()
     told = asyncio.run(flood())
-    over.set()
+    times = here.recv()
     prober.join()
     health = f"/health p50 {1000 * np.median(times):.0f} ms, p99 {1000 * np.quantile(times, 0.99):.0f} ms"
     return f"{rate:.0f} requests/s for {asked.seconds} s: {told}; {health}, longest {1000 * max(times):.0f} ms"
@@ -280,16 +286,19 @@ def swaps(server: Server, asked: argparse.Namespace, served: Path) -> str:
 
     swapper = threading.Thread(target=swap)
 
-    async def asking() -> tuple[Counter[Any], set[tuple[str, bytes]]]:
+    async def asking() -> tuple[Counter[Any], dict[str, list[np.ndarray]]]:
         statuses: Counter[Any] = Counter()
-        answers: set[tuple[str, bytes]] = set()
+        answers: dict[str, list[np.ndarray]] = {}
         async with clients() as session:
 
             async def ask() -> None:
                 try:
                     async with session.post(server.url + "/predict", json=CANARY) as answer:
-                        answers.add((answer.headers.get("x-model-version", ""), await answer.read()))
+                        told = await answer.json()
                         statuses[answer.status] += 1
+                    if answer.status == 200:
+                        version = answer.headers["x-model-version"]
+                        answers.setdefault(version, []).append(scores(told))
                 except aiohttp.ClientError as error:
                     statuses[type(error).__name__] += 1
 
@@ -300,11 +309,18 @@ def swaps(server: Server, asked: argparse.Namespace, served: Path) -> str:
     statuses, answers = asyncio.run(asking())
     swapper.join()
     outcomes = [line for line in server.get("/metrics").decode().splitlines() if "model_versions_total{" in line]
-    versions = Counter(version for version, _ in answers)
+    spread = max(float(np.ptp(np.stack(some), axis=0).max()) for some in answers.values())
+    means = [np.mean(some, axis=0) for some in answers.values()]
+    apart = min(float(np.abs(one - other).max()) for one, other in combinations(means, 2))
     return (
-        f"{asked.count} swaps: answers {dict(statuses)}; {len(versions)} versions answered, with "
-        f"{max(versions.values())} distinct answer(s) to one request each; {'; '.join(outcomes)}"
+        f"{asked.count} swaps: answers {dict(statuses)}; scores for one request differ by {spread:.1g} in a version "
+        f"and by {apart:.1g} between the {len(answers)}; {'; '.join(outcomes)}"
     )
+
+
+def scores(told: list[list[dict[str, Any]]]) -> np.ndarray:
+    """Of one answer, by the names of labels."""
+    return np.array([[one["score"] for one in sorted(some, key=itemgetter("label"))] for some in told])
 
 
 def put(source: Path, served: Path, broken: bool) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from headwise.core.prepacked import prepack
 from headwise.core.transformer import HeadedEncoder
 from headwise.errors import InputError
 from headwise.families.checkpoint import Checkpoint, read_config, read_model, write_model
@@ -53,6 +54,9 @@ class Model:
     tokenizer: TextTokenizer
     card: dict[str, Any] = field(default_factory=dict)
     report: Report | None = None
+
+    def __post_init__(self) -> None:
+        prepack(self.checkpoint.model)
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -28,6 +28,14 @@ def work(model):
 
 
 @pytest.fixture
+def threads():
+    """Sets how many threads PyTorch has here, until the test ends."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def halted(monkeypatch):
     """Computing waits until it is let go; what was computed, in order, as the number of sequences and tokens."""
     go, seen = threading.Event(), []
@@ -123,6 +131,53 @@ def test_what_nobody_waits_for_is_not_computed(work, halted):
             one.outputs.result(10)
         batcher.close()
         assert len(seen) <= 3 and batcher.dropped == 38 and batcher.works == 0
+
+
+def test_two_workers_compute_at_once(work, threads, halted):
+    go, seen = halted
+    threads(2)
+    with closing(Batcher(Limits())) as batcher:
+        assert len(batcher.workers) == 2
+        occupied(batcher, work("a"))
+        occupied(batcher, work("b"))  # while the first is not done
+        works = [work("she smiles") for _ in range(8)]
+        for one in works:
+            batcher.submit(one)
+        go.set()
+        alone = [one.outputs.result(10) for one in works]
+        assert all(torch.allclose(one, alone[0], atol=1e-5) for one in alone)
+    assert sum(sequences for sequences, _ in seen) == 10 and batcher.works == 0
+
+
+def test_workers_share_what_waits(work, threads, halted, monkeypatch):
+    go, seen = halted
+    threads(2)
+    monkeypatch.setattr("headwise.serving.batching.SHARED", 1)
+    with closing(Batcher(Limits())) as batcher:
+        occupied(batcher, work("a"))
+        occupied(batcher, work("b"))
+        works = [work("she smiles") for _ in range(8)]
+        for one in works:
+            batcher.submit(one)
+        go.set()
+        for one in works:
+            one.outputs.result(10)
+    assert max(sequences for sequences, _ in seen) == 4
+
+
+def test_free_workers_end_where_all_that_waits_is_abandoned(work, threads, halted):
+    go, seen = halted
+    threads(2)
+    batcher = Batcher(Limits())
+    occupied(batcher, work("a"))
+    occupied(batcher, work("b"))
+    works = [work("she smiles") for _ in range(8)]
+    for one in works:
+        batcher.submit(one)
+        one.abandon()
+    go.set()
+    batcher.close()
+    assert len(seen) == 2 and batcher.dropped == 8 and not batcher.queue
 
 
 def test_work_that_was_begun_is_given_up_between_batches(work, halted):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from urllib.request import Request, urlopen
@@ -21,6 +23,7 @@ import pytest
 from headwise.errors import InputError
 from headwise.serving import asking, server
 from headwise.serving.guard import Door
+from headwise.serving.models import opened
 
 KEY = "k" * 32
 ASK = {"inputs": "a fine film"}
@@ -335,6 +338,29 @@ def test_who_does_not_read_an_answer_does_not_keep_the_connection(started, run_o
     until(lambda: len(running.server.uvicorn.server_state.connections) == 1)
     until(lambda: not running.server.uvicorn.server_state.connections)
     assert running.ask("/predict", ASK)[0] == 200
+
+
+def test_a_model_that_was_replaced_leaves_the_memory_without_the_garbage_collector(run_of):
+    served = opened("films", run_of("films"))
+    weights = weakref.ref(served.model.weights)
+    gc.disable()
+    try:
+        del served
+        assert weights() is None  # as what is frozen is never collected
+    finally:
+        gc.enable()
+
+
+def test_an_answer_is_sent_at_once(running):
+    ask = lambda: running.ask("/predict", {"inputs": "dull"})  # noqa: E731
+    ask()
+    times = []
+    for _ in range(5):
+        began = time.perf_counter()
+        ask()
+        times.append(time.perf_counter() - began)
+    option = running.server.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    assert option and min(times) < 0.04  # which is how long an end of an answer would wait for an acknowledgement
 
 
 def test_a_wrong_method_is_told_the_right_ones(running):

@@ -28,6 +28,7 @@ from headwise.serving.replies import as_json, reply
 from headwise.tasks.task import Task
 
 T = TypeVar("T")
+SMALL = 10_000  # bytes of a request whose answer is written sooner than it is handed to another thread
 BODY_SECONDS = 20.0  # a body must be there by then
 Can = Callable[[Served], bool]
 
@@ -184,7 +185,8 @@ def route(path: str, answers: Mapping[str, Answer], service: Service) -> Route:
         if isinstance(found, Response):
             return found
         timing = call.timing() if call.spent["tokens"] else {}
-        return reply(await asyncio.to_thread(as_json, found), {**call.headers, **timing})
+        written = as_json(found) if len(call.raw) < SMALL else await asyncio.to_thread(as_json, found)
+        return reply(written, {**call.headers, **timing})
 
     return Route(path, endpoint, methods=list(answers))
 

@@ -1,14 +1,18 @@
-"""Batching: one queue for everything that is to be computed, and one thread that computes it in packed batches."""
+"""Batching: one queue for everything that is to be computed, and workers that compute it in packed batches."""
 
 from __future__ import annotations
 
 import heapq
+import math
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from weakref import WeakKeyDictionary
 
@@ -25,6 +29,9 @@ from headwise.training.loop import predicted
 
 GUESSED_RATE = 1000.0  # tokens a second of a model that was never measured
 CLOCK_SHARE = 0.2  # of a new measurement in the mean
+GIVE_WAY = 5  # how much a worker gives way to what reads and answers requests, as `nice` counts
+SHARED = 256  # tokens; more than that waiting is shared among the workers, of which one will soon be free
+WORKERS = 2  # while one waits, for Python or for a core that a request is read on, the other computes
 
 
 @dataclass(frozen=True)
@@ -114,30 +121,40 @@ class Computed:
 class Batcher:
     """Takes work of any model; close() computes what waits and ends.
 
+    Workers share the threads that PyTorch has here: on 2 cores each computes its batches on one, and none waits at
+    every matrix product for another that the system keeps off its core.
+
     A slice is due when it would have been done, had it been computed on arrival: so a short request overtakes a long
     one, but only one that came shortly before it, and nothing waits forever. A batch is what is due first, and
-    whatever else of the same model fits beside it.
+    whatever else of the same model fits beside it, up to this worker's share of all that waits.
     """
 
     def __init__(self, limits: Limits, listen: Callable[[Computed], None] = lambda batch: None):
         self.limits, self.listen = limits, listen
         self.queue: list[Slice] = []
         self.works = self.dropped = 0  # requests that wait or are computed; slices that were not computed
-        self.rates: WeakKeyDictionary[HeadedEncoder, float] = WeakKeyDictionary()  # tokens a second
+        self.rates: WeakKeyDictionary[HeadedEncoder, float] = WeakKeyDictionary()  # tokens a second of a worker
         self.numbers, self.changed, self.closing = count(), threading.Condition(), False
-        self.thread = threading.Thread(target=self.run, name="batcher", daemon=True)
-        self.thread.start()
+        size = min(WORKERS, torch.get_num_threads())
+        run = partial(self.run, torch.get_num_threads() // size)
+        self.workers = [threading.Thread(target=run, name=f"worker {number}", daemon=True) for number in range(size)]
+        for worker in self.workers:
+            worker.start()
 
     @property
     def backlog(self) -> float:
         """Seconds that what is waited for will take."""
-        return sum(one.seconds for one in self.queue if not one.work.abandoned)
+        return sum(one.seconds for one in self.queue if not one.work.abandoned) / len(self.workers)
 
     @property
     def waiting_tokens(self) -> int:
         """Tokens of what is waited for."""
         with self.changed:
-            return sum(len(one.tokens.ids) for one in self.queue if not one.work.abandoned)
+            return self.waiting()
+
+    def waiting(self) -> int:
+        """The same, for who has the lock."""
+        return sum(len(one.tokens.ids) for one in self.queue if not one.work.abandoned)
 
     def refuse_where_full(self) -> None:
         """Raises Refused where nothing more is taken."""
@@ -157,7 +174,7 @@ class Batcher:
             work.outputs.add_done_callback(lambda _: self.left())
             for one in slices:
                 heapq.heappush(self.queue, one)
-            self.changed.notify()
+            self.changed.notify(len(slices))
 
     def left(self) -> None:
         """A request is answered, or nobody waits for it."""
@@ -184,7 +201,8 @@ class Batcher:
         """What is to be computed next: slices of one model; empty where nothing that waits is wanted."""
         chosen: list[Slice] = []
         others: list[Slice] = []
-        room = self.limits.batch_tokens
+        share = max(SHARED, math.ceil(self.waiting() / len(self.workers)))
+        room = min(self.limits.batch_tokens, share)
         while self.queue and room > 0:
             one = heapq.heappop(self.queue)
             size = len(one.tokens.ids)
@@ -206,8 +224,11 @@ class Batcher:
         self.dropped += not wanted
         return wanted
 
-    def run(self) -> None:
-        """Compute until closed."""
+    def run(self, threads: int) -> None:
+        """Compute until closed, each product on so many threads."""
+        if sys.platform == "linux":
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), GIVE_WAY)  # this thread's
+        torch.set_num_threads(threads)  # of this thread, and of those that begin after it
         while True:
             with self.changed:
                 while not self.queue and not self.closing:
@@ -250,8 +271,9 @@ class Batcher:
         """Answer what waits, then end."""
         with self.changed:
             self.closing = True
-            self.changed.notify()
-        self.thread.join()
+            self.changed.notify_all()
+        for worker in self.workers:
+            worker.join()
 
 
 def deliver(one: Slice, part: Tensor) -> None:

@@ -212,7 +212,8 @@ def predicted(
 
     done is told after each pass how many rows are done, and of how many; without targets, how many sequences.
     """
-    model.eval()
+    if model.training:
+        model.eval()
     counts = examples.counts
     if examples.targets is None:  # rows do not matter before they are pooled, and a long one may need several passes
         examples = replace(examples, counts=None)
@@ -242,7 +243,8 @@ def features(
     pooled: Callable[[Packed], Tensor] = Packed.means,
 ) -> np.ndarray[Any, Any]:
     """What the encoder makes of every sequence: the mean over its positions, or what else is made of them. [b d]"""
-    model.eval()
+    if model.training:
+        model.eval()
     order, examples = by_length(tokens.lengths), Examples(tokens)
     batches = (examples.batch(rows) for rows in passes(order, tokens.lengths))
     vectors = torch.cat([pooled(model.states(batch.ids, batch.types, DTYPES[precision])) for batch in batches])

@@ -1,0 +1,68 @@
+"""Weights laid out once give the same products, and are not used where they no longer are the weights."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from headwise.core.prepacked import Prepacked, prepack
+
+
+@pytest.fixture
+def layers() -> tuple[nn.Sequential, nn.Sequential]:
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Linear(48, 80), nn.GELU(), nn.Linear(80, 32, bias=False))
+    packed = copy.deepcopy(plain)
+    prepack(packed)
+    if not isinstance(packed[0], Prepacked):
+        pytest.skip("PyTorch has no oneDNN here")
+    return plain, packed
+
+
+@pytest.mark.parametrize("rows", [1, 7, 300])
+def test_products_are_the_same(layers, rows):
+    plain, packed = layers
+    x = torch.randn(rows, 48)
+    with torch.inference_mode():
+        assert torch.allclose(packed(x), plain(x), atol=1e-5)
+
+
+def test_a_layout_is_what_is_multiplied(layers):
+    _, packed = layers
+    with torch.inference_mode():
+        torch.ops.mkldnn._linear_pointwise  # noqa: B018  there, or the fixture skips
+        packed[0].layout = copy.copy(packed[0].layout)
+        object.__setattr__(packed[0].layout, "laid_out", torch.ops.mkldnn._reorder_linear_weight(torch.zeros(80, 48)))
+        assert torch.allclose(packed[0](torch.randn(3, 48)), packed[0].bias.expand(3, 80))
+
+
+def test_a_weight_that_changes_is_multiplied_itself(layers):
+    plain, packed = layers
+    x = torch.randn(5, 48)
+    with torch.no_grad():
+        for model in layers:
+            model[0].weight.mul_(2)
+    with torch.inference_mode():
+        assert torch.allclose(packed(x), plain(x), atol=1e-5)
+
+
+def test_a_copy_does_not_multiply_by_the_layout_of_the_first(layers):
+    _, packed = layers
+    other, x = copy.deepcopy(packed), torch.randn(5, 48)
+    with torch.no_grad():
+        other[0].weight.zero_()
+        other[0].bias.zero_()
+    with torch.inference_mode():
+        assert not other[0](x).any() and packed[0](x).any()
+
+
+def test_gradients_go_through_the_weights(layers):
+    plain, packed = layers
+    x = torch.randn(5, 48)
+    for model in layers:
+        model(x).square().sum().backward()
+    assert torch.allclose(packed[0].weight.grad, plain[0].weight.grad, atol=1e-5)
+    assert set(packed.state_dict()) == set(plain.state_dict())

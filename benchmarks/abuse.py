@@ -10,7 +10,7 @@ starts `headwise serve` on a copy of RUN at the loopback address, and prints a l
     swaps      --count new versions under load, of RUN and OTHER in turn, every tenth one broken
     memory     --count requests
     slow       slowhttptest with 500 connections that send or read slowly, three ways, --seconds each
-    fuzz       Schemathesis: all phases but stateful ones, all checks (`schemathesis` must be on the PATH)
+    fuzz       Schemathesis: all phases, all checks (`schemathesis` must be on the PATH)
 
 A canary, one request before and one after, must get the same bytes. Needs aiohttp (requirements.txt), and a run that
 classifies single texts; the generator of load shares the machine with the server.
@@ -387,9 +387,17 @@ def fuzz(server: Server, asked: argparse.Namespace) -> str:
     """What Schemathesis finds; a refusal of what has the right form but not the right sense is none."""
     with tempfile.TemporaryDirectory() as place:
         config = Path(place) / "schemathesis.toml"
-        config.write_text('[checks.positive_data_acceptance]\nexpected-statuses = ["2xx", 422, 429]\n')
+        config.write_text('[checks.positive_data_acceptance]\nexpected-statuses = ["2xx", 400, 422, 429]\n')
         command = ["schemathesis", "--config-file", str(config), "run", f"{server.url}/openapi.json"]
-        command += ["--checks", "all", "--phases", "examples,coverage,fuzzing", "--seed", str(SEED), "--no-color"]
+        command += [
+            "--checks",
+            "all",
+            "--phases",
+            "examples,coverage,fuzzing,stateful",
+            "--seed",
+            str(SEED),
+            "--no-color",
+        ]
         command += ["--max-examples", str(asked.count)]
         found = subprocess.run(command, cwd=place, capture_output=True, text=True)
     statuses: Counter[str] = Counter()

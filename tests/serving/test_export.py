@@ -133,6 +133,20 @@ def cut_shorter(monkeypatch):
     written_otherwise(monkeypatch, "tokenizer_config.json", lambda told: told.update(model_max_length=32))
 
 
+def cut_at_the_left(monkeypatch):
+    plain = TextTokenizer.encodings
+    monkeypatch.setattr(
+        TextTokenizer, "encodings", lambda self, texts: plain(self, [text[4 - self.max_length :] for text in texts])
+    )
+
+
+def dropout_left_on(monkeypatch):
+    def forward(self, x):
+        return x * (torch.arange(x.shape[-1]) % 10 != 0) / 0.9  # of one draw, as a trace would hold it
+
+    monkeypatch.setattr(torch.nn.Dropout, "forward", forward)
+
+
 FAULTS = [
     pooled_otherwise,
     padding_is_seen,
@@ -142,14 +156,17 @@ FAULTS = [
     cased,
     another_tokenizer,
     cut_shorter,
+    cut_at_the_left,
+    dropout_left_on,
 ]
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_wrongly_exported_model_is_refused_and_nothing_is_left(fault, run_of, tmp_path, monkeypatch):
+    run = run_of("pairs" if fault is types_are_lost else "films")
     fault(monkeypatch)
     with pytest.raises(InputError, match=r"onnx: not written, golden record \d+ is answered otherwise"):
-        export(run_of("pairs" if fault is types_are_lost else "films"), tmp_path / "onnx")
+        export(run, tmp_path / "onnx")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -376,6 +376,10 @@ def test_a_wrong_method_is_told_the_right_ones(running):
         ("/predict", {"inputs": {"text_pair": "dull"}}, "inputs"),
         ("/invocations", {"inputs": "dull", "params": False}, "params"),
         ("/v2/models/films/infer", {"inputs": [{"datatype": "BYTES", "data": ["dull"], "shape": [{}]}]}, "shape"),
+        ("/v2/models/films/infer", {"inputs": [{"datatype": "BYTES", "data": ["dull"], "shape": None}]}, "shape"),
+        ("/v2/models/films/infer", {"inputs": [{"datatype": "BYTES", "data": "dull", "shape": [1]}]}, "data"),
+        ("/invocations", {"instances": {"text": {}, "text_pair": 5}}, "inputs"),
+        ("/invocations", {"dataframe_split": {"columns": [{}], "data": [["dull"]]}}, "columns"),
     ],
 )
 def test_what_has_not_the_right_form_is_named(running, path, body, named):

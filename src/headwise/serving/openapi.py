@@ -64,14 +64,14 @@ PARTS: dict[str, Schema] = {
     "Refusal": fields(dict.fromkeys(("error", "error_type", "message", "request_id"), TEXT)),
     "Item": {
         "description": "a text, or a pair of texts",
-        **either(WORDS, listed(WORDS, 1, maxItems=2), only({"text": WORDS}, {"text_pair": WORDS})),
+        **either(TEXT, listed(TEXT, 1, maxItems=2), only({"text": TEXT}, {"text_pair": TEXT})),
     },
     "Label": fields({"label": TEXT, "score": NUMBER}),
     "Vector": listed(NUMBER, 1),
     "Parameters": {"type": ["object", "null"]},
     "Tensor": fields(
-        {"name": TEXT, "datatype": {"const": "BYTES"}, "data": listed(either(TEXT, listed(TEXT, 1)), 1)},
-        {"shape": listed(WHOLE)},
+        {"datatype": {"const": "BYTES"}, "data": listed(either(TEXT, listed(TEXT, 1)), 1)},
+        {"name": TEXT, "shape": listed(WHOLE)},
     ),
 }
 ITEM, LABEL, VECTOR, LABELS = ref("Item"), ref("Label"), ref("Vector"), listed(ref("Label"))
@@ -100,7 +100,10 @@ INFER = Shape(
     fields({"model_name": TEXT, "model_version": TEXT, "outputs": listed(fields({"name": TEXT, "data": listed(ANY)}))}),
     fields({"inputs": listed(ref("Tensor"), 1, maxItems=1)}, {"id": NAME}),
 )
-TABLE = fields({"data": listed(listed(WORDS, 1, maxItems=2), 1)}, {"columns": listed(TEXT)})
+TABLE = fields(
+    {"data": listed(listed(TEXT, 1, maxItems=2), 1)},
+    {"columns": either(listed(either(TEXT, WHOLE)), {"type": "null"})},
+)
 PIPELINE = Shape(ANY, fields({"inputs": ANY}, {"parameters": ref("Parameters")}))
 
 SHAPES: dict[str, Shape] = {

@@ -28,6 +28,8 @@ def texts_of(body: dict[str, Any], served: Served) -> list[Text]:
     if "inputs" in body or "instances" in body:
         given = body.get("inputs", body.get("instances"))
         if isinstance(given, dict):  # of columns
+            if not all(isinstance(column, list) for column in given.values()):
+                raise fields.wrong("inputs", "columns that are lists")
             return rows_of(list(given), [list(row) for row in zip(*given.values(), strict=False)], served)
         return fields.items(given, "inputs")
     table = body.get("dataframe_split")
@@ -41,7 +43,9 @@ def texts_of(body: dict[str, Any], served: Served) -> list[Text]:
 
 def rows_of(columns: Any, data: Any, served: Served) -> list[Text]:
     """Texts of a table: the columns of training where they are there, else those that are left."""
-    names = columns if isinstance(columns, list) else None
+    names = columns if isinstance(columns, list) and all(type(one) in (str, int) for one in columns) else None
+    if columns is not None and names is None:
+        raise fields.wrong("columns", "a list of names")
     if not isinstance(data, list) or not all(isinstance(row, list) for row in data):
         raise fields.wrong("data", "a list of rows")
     usual = served.model.card.get("columns") or {}

@@ -87,10 +87,12 @@ def texts_of(inputs: Any, binary: bytes) -> list[Text]:
         raise fields.wrong("inputs", "one tensor of texts, or two of pairs")
     columns = []
     for one in inputs:
+        if not isinstance(one.get("name", ""), str):
+            raise fields.wrong("name", "a text")
         if one.get("datatype") != "BYTES":
             raise fields.wrong("datatype", "BYTES, the texts in UTF-8")
         shape = one.get("shape")
-        if shape is not None and not (isinstance(shape, list) and all(type(size) is int for size in shape)):
+        if "shape" in one and not (isinstance(shape, list) and all(type(size) is int for size in shape)):
             raise fields.wrong("shape", "a list of whole numbers")
         size = fields.thing(one, "parameters").get("binary_data_size")
         if size is None:
@@ -110,9 +112,10 @@ def texts_of(inputs: Any, binary: bytes) -> list[Text]:
 
 def flat(data: Any) -> list[Any]:
     """Values of a tensor that may be nested by rows."""
-    if isinstance(data, list) and data and all(isinstance(row, list) for row in data):
-        return [value for row in data for value in row]
-    return data if isinstance(data, list) else [data]
+    if not isinstance(data, list):
+        raise fields.wrong("data", "a list of texts")
+    nested = data and all(isinstance(row, list) for row in data)
+    return [value for row in data for value in row] if nested else data
 
 
 def unpacked(data: bytes) -> list[str]:

@@ -42,7 +42,7 @@ class Limits:
     characters: int = 400_000  # of all texts of a request, counted before they are tokenized
     items: int = 1_024  # texts of a request
     tokens: int = 65_536  # of a request
-    batch_tokens: int = 2_048  # computed at once, unless one sequence alone is longer
+    batch_tokens: int = 512  # computed at once, unless one sequence alone is longer; more is hardly faster
     requests: int = 512  # in the queue
     seconds: float = 10.0  # in the queue
 

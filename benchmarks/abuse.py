@@ -271,13 +271,14 @@ def terminate(run: Path, log: Path, count: int) -> str:
 
 def swaps(server: Server, asked: argparse.Namespace, served: Path) -> str:
     """Each new version's files take the place of the old ones one by one, headwise.json last."""
-    sources, over, refused = (asked.run, asked.other), threading.Event(), 0
+    sources, over, turn = (asked.run, asked.other), threading.Event(), 1
 
     def swap() -> None:
-        nonlocal refused
+        nonlocal turn
         for number in range(asked.count):
             broken = number % 10 == 9
-            put(sources[(number + 1) % 2], served, broken)
+            put(sources[turn], served, broken)
+            turn = turn if broken else 1 - turn
             before = server.metric("headwise_model_versions_total")
             deadline = time.monotonic() + 60
             while server.metric("headwise_model_versions_total") == before and time.monotonic() < deadline:

@@ -272,6 +272,7 @@ def terminate(run: Path, log: Path, count: int) -> str:
 def swaps(server: Server, asked: argparse.Namespace, served: Path) -> str:
     """Each new version's files take the place of the old ones one by one, headwise.json last."""
     sources, over, turn = (asked.run, asked.other), threading.Event(), 1
+    resident: list[float] = []
 
     def swap() -> None:
         nonlocal turn
@@ -283,6 +284,7 @@ def swaps(server: Server, asked: argparse.Namespace, served: Path) -> str:
             deadline = time.monotonic() + 60
             while server.metric("headwise_model_versions_total") == before and time.monotonic() < deadline:
                 time.sleep(0.1)
+            resident.append(server.memory)
         over.set()
 
     swapper = threading.Thread(target=swap)
@@ -315,7 +317,8 @@ def swaps(server: Server, asked: argparse.Namespace, served: Path) -> str:
     apart = min(float(np.abs(one - other).max()) for one, other in combinations(means, 2))
     return (
         f"{asked.count} swaps: answers {dict(statuses)}; scores for one request differ by {spread:.1g} in a version "
-        f"and by {apart:.1g} between the {len(answers)}; {'; '.join(outcomes)}"
+        f"and by {apart:.1g} between the {len(answers)}; {'; '.join(outcomes)}; {resident[asked.count // 10]:.0f} MiB "
+        f"after a tenth, {resident[-1]:.0f} MiB at the end"
     )
 
 

@@ -184,6 +184,24 @@ def test_half_sent_requests_are_cut_after_a_deadline(started, run_of, monkeypatc
     assert running.ask("/predict", ASK)[0] == 200
 
 
+@pytest.mark.parametrize(
+    "sent, said",
+    [
+        (b"GET /" + b"x" * 70_000, "65,536"),
+        (b"GET /health HTTP/1.1\r\nHost: localhost\r\n" + b"x-more: 1\r\n" * 7_000, "65,536"),
+        (b"what is this?\r\n\r\n", "Invalid HTTP"),
+        (b"POST /predict HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", "Invalid HTTP"),
+    ],
+)
+def test_what_is_no_http_or_has_no_end_is_refused(running, sent, said):
+    client = connected(running.url)
+    client.sendall(sent)
+    head, _, body = client.recv(65536).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ") and b"connection: close" in head
+    assert said in json.loads(body)["error"]
+    assert running.ask("/health")[0] == 200
+
+
 def test_a_body_that_is_too_large_is_told_so(running):
     status, answer, _ = running.ask("/predict", b'{"inputs": "' + b"x" * 3_000_000 + b'"}')
     assert status == 413 and "2,000,000 bytes" in answer["error"]

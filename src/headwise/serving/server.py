@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 import logging
+import secrets
 import signal
 import socket
 import sys
@@ -24,7 +25,7 @@ import uvicorn
 from starlette.responses import Response
 from starlette.routing import Router
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from headwise.errors import InputError
 from headwise.golden import read_golden, replay
@@ -36,10 +37,11 @@ from headwise.serving.metrics import Metrics
 from headwise.serving.models import Served, Shelf
 from headwise.serving.openapi import document
 from headwise.serving.refusals import Refused
-from headwise.serving.replies import as_json
+from headwise.serving.replies import as_json, refusal
 from headwise.serving.shapes import cohere, hub, mlflow, open_inference, openai, own, tei
 
 log = logging.getLogger("headwise.serve")
+HEAD_BYTES = 65_536
 HEAD_SECONDS = 10.0  # from a connection, or the first byte on a kept one, to the end of a request's head
 READ_SECONDS = 30.0  # from when a client reads too slowly until it has caught up
 GRACE_SECONDS = 30  # for requests that are being answered when the server is told to end
@@ -117,14 +119,15 @@ async def nothing(scope: Any, receive: Any, send: Any) -> None:
     raise Refused(404, "NotFound", "there is nothing at this address; docs/serving.md lists what there is")
 
 
-class Deadlined(H11Protocol):
-    """uvicorn's connections, closed where the head of a request does not come, or an answer is not read.
+class Bounded(HttpToolsProtocol):
+    """uvicorn's connections, closed where the head of a request does not come or end, or an answer is not read.
 
-    uvicorn waits for both forever.
+    uvicorn waits for all of it forever.
     """
 
     late: asyncio.TimerHandle | None = None
     slow: asyncio.TimerHandle | None = None
+    head: int | None = None  # bytes that came while the head that is being read has not ended
 
     def __init__(self, *given: Any, **named: Any):
         super().__init__(*given, **named)
@@ -142,6 +145,27 @@ class Deadlined(H11Protocol):
         super().data_received(data)
         if not self.waits:
             self.expect_no_more()
+        if self.head is not None:
+            self.head += len(data)
+            if self.head > HEAD_BYTES:
+                self.send_400_response(f"the head of a request is longer than {HEAD_BYTES:,} bytes")
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        super().on_message_begin()
+        self.head = 0
+
+    def on_headers_complete(self) -> None:
+        """It is there."""
+        self.head = None
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """The one form of errors for what is no HTTP, too; nothing more is read."""
+        answer = refusal(Refused(400, "Validation", msg), secrets.token_hex(8))
+        headers = b"".join(b"%b: %b\r\n" % pair for pair in (*answer.raw_headers, (b"connection", b"close")))
+        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n" + headers + b"\r\n" + answer.body)
+        self.transport.close()
 
     def timeout_keep_alive_handler(self) -> None:
         """The connection is no longer needed; a client that does not read its last answer does not keep it."""
@@ -219,7 +243,7 @@ class Server:
                 app,
                 host,
                 port,
-                http=Deadlined,
+                http=Bounded,
                 ws="none",
                 lifespan="off",
                 log_config=None,

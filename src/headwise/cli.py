@@ -19,6 +19,7 @@ from headwise.errors import InputError
 from headwise.families.hub import STARTER
 from headwise.options import in_fields, options_from, takes, typed, weights
 from headwise.reading.text import Text
+from headwise.serving.limits import Limits
 from headwise.training.data import Asked
 from headwise.training.recipe import Recipe
 
@@ -279,6 +280,7 @@ def export(
 
 
 @app.command()
+@options_from(*takes(Limits, "Limits"))
 def serve(
     runs: Annotated[list[Path], typer.Argument(help="directories of finished runs, or of any models we can ask")],
     *,
@@ -290,17 +292,19 @@ def serve(
     check: Annotated[
         bool, typer.Option("--check", help="only ask each model its golden records over HTTP, then end")
     ] = False,
+    **options: Any,
 ) -> None:
     """Answer requests over HTTP as existing clients send them; new versions of the models are taken up on the way."""
     try:
         from headwise.serving import server
     except ModuleNotFoundError as error:
         raise InputError(f"serving needs {error.name}; install it: pip install 'headwise[serve]'") from None
+    limits = Limits(**{name: value for name, value in options.items() if value is not None})
     if check:
         for line in server.checked(runs):
             print(line)
         return
-    server.serve(runs, host, port, api_key)
+    server.serve(runs, host, port, api_key, limits)
 
 
 @app.command()

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import headwise
-from headwise.serving.batching import Abandoned, Batcher, Limits, Work
+from headwise.serving.batching import Abandoned, Batcher, Work
+from headwise.serving.limits import Limits
 from headwise.serving.refusals import Refused
 from headwise.training.loop import predicted
 
@@ -85,7 +86,7 @@ def test_many_texts_are_cut_into_batches_of_the_budget(work, model, halted):
     go, seen = halted
     go.set()
     texts = ["a fine film , warm and funny"] * 30 + ["dull"] * 9
-    with closing(Batcher(Limits(batch_tokens=64))) as batcher:
+    with closing(Batcher(Limits(max_batch_tokens=64))) as batcher:
         one = work(*texts)
         batcher.submit(one)
         found = model.task.probabilities(one.outputs.result(10))
@@ -95,7 +96,7 @@ def test_many_texts_are_cut_into_batches_of_the_budget(work, model, halted):
 
 def test_short_work_overtakes_long_work_but_not_for_ever(work, halted):
     go, seen = halted
-    with closing(Batcher(Limits(batch_tokens=60))) as batcher:
+    with closing(Batcher(Limits(max_batch_tokens=60))) as batcher:
         occupied(batcher, work("a"))
         long, short = work("dull " * 50), work("fine")
         batcher.submit(long)
@@ -118,7 +119,7 @@ def test_short_work_overtakes_long_work_but_not_for_ever(work, halted):
 
 def test_what_nobody_waits_for_is_not_computed(work, halted):
     go, seen = halted
-    with closing(Batcher(Limits(batch_tokens=8))) as batcher:
+    with closing(Batcher(Limits(max_batch_tokens=8))) as batcher:
         occupied(batcher, work("a"))
         works = [work("she smiles") for _ in range(40)]
         for one in works:
@@ -182,7 +183,7 @@ def test_free_workers_end_where_all_that_waits_is_abandoned(work, threads, halte
 
 def test_work_that_was_begun_is_given_up_between_batches(work, halted):
     go, seen = halted
-    with closing(Batcher(Limits(batch_tokens=8))) as batcher:
+    with closing(Batcher(Limits(max_batch_tokens=8))) as batcher:
         one = work(*["she smiles"] * 50)
         occupied(batcher, one)
         one.abandon()
@@ -194,7 +195,7 @@ def test_work_that_was_begun_is_given_up_between_batches(work, halted):
 
 def test_a_full_queue_says_when_to_come_back(work, halted):
     go, _ = halted
-    with closing(Batcher(Limits(requests=3))) as batcher:
+    with closing(Batcher(Limits(max_concurrent_requests=3))) as batcher:
         waiting = [work("fine") for _ in range(3)]
         for one in waiting:
             batcher.submit(one)
@@ -209,7 +210,7 @@ def test_a_full_queue_says_when_to_come_back(work, halted):
 
 def test_nothing_waits_longer_than_the_limit(work, halted):
     go, _ = halted
-    with closing(Batcher(Limits(seconds=0.1))) as batcher:
+    with closing(Batcher(Limits(max_queue_seconds=0.1))) as batcher:
         occupied(batcher, work("a"))
         one = work("fine")
         batcher.submit(one)

@@ -23,6 +23,7 @@ import pytest
 from headwise.errors import InputError
 from headwise.serving import asking, server
 from headwise.serving.guard import Door
+from headwise.serving.limits import Limits
 from headwise.serving.models import opened
 
 KEY = "k" * 32
@@ -75,6 +76,8 @@ def test_the_command_refuses_and_says_what_to_do(command, run_of, monkeypatch):
         monkeypatch.delenv("HEADWISE_API_KEY")
         status, _, said = command("serve", run_of("films"), "--port", taken.getsockname()[1])
         assert status == 2 and "cannot be listened at (Address already in use)" in said
+    status, _, said = command("serve", run_of("films"), "--max-batch-tokens", "0")
+    assert status == 2 and "max_batch_tokens is 0, expected 1 or more" in said
     twice = command("serve", run_of("films"), run_of("films"), "--check")
     assert twice[0] == 2 and "two models are called 'films'" in twice[2]
 
@@ -207,11 +210,19 @@ def test_a_body_that_is_too_large_is_told_so(running):
     assert status == 413 and "2,000,000 bytes" in answer["error"]
 
 
+def test_the_limits_of_the_command_hold(run_of, started):
+    running = started(run_of("films"), limits=Limits(max_client_batch_size=2, max_characters=20, payload_limit=60))
+    for inputs, said in ([["a"]] * 3, "2 at most"), ([["a" * 21]], "20 at most"), ([["a" * 60]], "60 bytes"):
+        status, answer, _ = running.ask("/predict", {"inputs": inputs})
+        assert status == 413 and said in answer["error"]
+    assert running.ask("/info")[1]["max_client_batch_size"] == 2
+
+
 def test_a_full_queue_is_429_and_health_answers_all_the_while(started, run_of, monkeypatch):
     from headwise.serving import batching
 
     go, usual = threading.Event(), batching.predicted
-    running = started(run_of("films"), limits=batching.Limits(requests=2))
+    running = started(run_of("films"), limits=Limits(max_concurrent_requests=2))
     monkeypatch.setattr(batching, "predicted", lambda *given: go.wait(20) and usual(*given))
     with ThreadPoolExecutor(8) as pool:
         answers = [pool.submit(running.ask, "/predict", ASK) for _ in range(6)]

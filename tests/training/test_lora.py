@@ -106,7 +106,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(job, directory_of, command, tmp_
     ("rank", "message"),
     [
         (32, "lora_rank is 32, expected less than the model's width, 32"),
-        (-1, "lora_rank is -1, expected 0 to inf"),
+        (-1, "lora_rank is -1, expected 0 or more"),
         (2.5, "lora_rank is 2.5, expected a whole number"),
     ],
 )

@@ -18,9 +18,10 @@ from torch import Tensor
 from headwise.errors import InputError, listing
 from headwise.reading.batches import Examples
 from headwise.reading.text import Text, characters
-from headwise.serving.batching import Abandoned, Batcher, Limits, Work
+from headwise.serving.batching import Abandoned, Batcher, Work
 from headwise.serving.explaining import Explainer, Explaining
 from headwise.serving.guard import ClientGone
+from headwise.serving.limits import Limits
 from headwise.serving.metrics import Metrics
 from headwise.serving.models import Served, Shelf
 from headwise.serving.refusals import Refused, overloaded
@@ -99,8 +100,10 @@ class Call:
                 f"text {int(examples.tokens.cut.argmax()) + 1} is longer than the model reads, "
                 f"{served.model.tokenizer.max_length} tokens at a time; shorten it, or allow truncation",
             )
-        if len(examples.tokens.ids) > self.service.limits.tokens:
-            raise Refused(413, "Validation", f"more than {self.service.limits.tokens:,} tokens; send several requests")
+        if len(examples.tokens.ids) > self.service.limits.max_tokens:
+            raise Refused(
+                413, "Validation", f"more than {self.service.limits.max_tokens:,} tokens; send several requests"
+            )
         work = Work(served.model.checkpoint.model, task or served.model.task, examples)
         self.service.batcher.submit(work)
         read = asyncio.get_running_loop().time()
@@ -114,7 +117,7 @@ class Call:
     async def made_ready(self, job: Callable[[], Examples]) -> Examples:
         """Texts as the model takes them. Raises Refused where too many requests wait to be read, or to be computed."""
         self.service.batcher.refuse_where_full()
-        if self.service.reading >= self.service.limits.requests:
+        if self.service.reading >= self.service.limits.max_concurrent_requests:
             raise overloaded(1)
         self.service.reading += 1
         try:
@@ -134,10 +137,14 @@ class Call:
         limits, count = self.service.limits, sum(map(characters, texts))
         if not texts:
             raise Refused(400, "Empty", "no text is given")
-        if len(texts) > limits.items:
-            raise Refused(413, "Validation", f"{len(texts):,} texts, expected {limits.items:,} at most in a request")
-        if count > limits.characters:
-            raise Refused(413, "Validation", f"{count:,} characters, expected {limits.characters:,} at most")
+        if len(texts) > limits.max_client_batch_size:
+            raise Refused(
+                413,
+                "Validation",
+                f"{len(texts):,} texts, expected {limits.max_client_batch_size:,} at most in a request",
+            )
+        if count > limits.max_characters:
+            raise Refused(413, "Validation", f"{count:,} characters, expected {limits.max_characters:,} at most")
         self.spent["characters"] += count
 
     async def unless_gone(self, work: Work | Explaining) -> Any:
@@ -180,7 +187,7 @@ def route(path: str, answers: Mapping[str, Answer], service: Service) -> Route:
         request.scope["state"]["route"] = path
         if request.method == "POST":
             refuse_other_type(request)
-        call = Call(request, service, await body_of(request, service.limits.body))
+        call = Call(request, service, await body_of(request, service.limits.payload_limit))
         found = await answers["GET" if request.method == "HEAD" else request.method](call)
         if isinstance(found, Response):
             return found

@@ -23,6 +23,7 @@ from torch import Tensor
 from headwise.core.transformer import HeadedEncoder
 from headwise.reading.batches import Examples
 from headwise.reading.text import Tokens
+from headwise.serving.limits import Limits
 from headwise.serving.refusals import Refused, overloaded
 from headwise.tasks.task import Array, Task
 from headwise.training.loop import predicted
@@ -32,19 +33,6 @@ CLOCK_SHARE = 0.2  # of a new measurement in the mean
 GIVE_WAY = 5  # how much a worker gives way to what reads and answers requests, as `nice` counts
 SHARED = 128  # tokens; more than that waiting is shared among the workers, of which one will soon be free
 WORKERS = 2  # while one waits, for Python or for a core that a request is read on, the other computes
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a request may hold, and what may wait."""
-
-    body: int = 2_000_000  # bytes
-    characters: int = 400_000  # of all texts of a request, counted before they are tokenized
-    items: int = 1_024  # texts of a request
-    tokens: int = 65_536  # of a request
-    batch_tokens: int = 512  # computed at once, unless one sequence alone is longer; more is hardly faster
-    requests: int = 512  # in the queue
-    seconds: float = 10.0  # in the queue
 
 
 class Abandoned(Exception):
@@ -160,7 +148,11 @@ class Batcher:
         """Raises Refused where nothing more is taken."""
         with self.changed:
             backlog = self.backlog
-            if self.works >= self.limits.requests or backlog > self.limits.seconds or self.closing:
+            if (
+                self.works >= self.limits.max_concurrent_requests
+                or backlog > self.limits.max_queue_seconds
+                or self.closing
+            ):
                 raise overloaded(backlog / 2)
 
     def submit(self, work: Work) -> None:
@@ -188,7 +180,7 @@ class Batcher:
         start = 0
         while start < len(tokens):
             whole = np.cumsum(tokens.lengths[start:])
-            rows = np.arange(start, start + max(1, int((whole <= self.limits.batch_tokens).sum())))
+            rows = np.arange(start, start + max(1, int((whole <= self.limits.max_batch_tokens).sum())))
             some, asked = tokens.select(rows), work.examples.asked
             seconds = len(some.ids) / rate
             due = work.queued_at + seconds + (made[-1].due - work.queued_at if made else 0)
@@ -202,7 +194,7 @@ class Batcher:
         chosen: list[Slice] = []
         others: list[Slice] = []
         share = max(SHARED, math.ceil(self.waiting() / len(self.workers)))
-        room = min(self.limits.batch_tokens, share)
+        room = min(self.limits.max_batch_tokens, share)
         while self.queue and room > 0:
             one = heapq.heappop(self.queue)
             size = len(one.tokens.ids)
@@ -217,7 +209,7 @@ class Batcher:
 
     def wanted(self, one: Slice) -> bool:
         """Whether somebody still waits for a slice; nobody is kept waiting beyond the limit."""
-        late = time.monotonic() - one.work.queued_at > self.limits.seconds
+        late = time.monotonic() - one.work.queued_at > self.limits.max_queue_seconds
         if late and not one.work.begun_at and not one.work.abandoned:
             one.work.fail(overloaded(self.backlog / 2))
         wanted = one.work.begin()

@@ -19,13 +19,14 @@ from headwise.golden import read_golden, replay
 from headwise.model import Model, load
 from headwise.reading.batches import Examples
 from headwise.reading.text import Text
-from headwise.serving.batching import Batcher, Limits, Work
+from headwise.serving.batching import Batcher, Work
+from headwise.serving.limits import Limits
 from headwise.tasks.task import Task
 from headwise.training.saving import CARD, digests
 
 log = logging.getLogger("headwise.serve")
 WATCHED_EVERY = 1.0  # seconds
-ASIDE = Limits(seconds=3600)  # of a model that nobody waits for yet
+ASIDE = Limits(max_queue_seconds=3600)  # of a model that nobody waits for yet
 
 
 @dataclass(frozen=True, eq=False)

@@ -31,8 +31,9 @@ from headwise.errors import InputError
 from headwise.golden import read_golden, replay
 from headwise.reading.text import Text
 from headwise.serving.asking import Answer, Call, Service, route
-from headwise.serving.batching import Batcher, Limits
+from headwise.serving.batching import Batcher
 from headwise.serving.guard import Door, Guard
+from headwise.serving.limits import Limits
 from headwise.serving.metrics import Metrics
 from headwise.serving.models import Served, Shelf
 from headwise.serving.openapi import document
@@ -302,9 +303,9 @@ def write_log() -> None:
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
 
 
-def serve(directories: Sequence[Path], host: str, port: int, key: str | None) -> None:
+def serve(directories: Sequence[Path], host: str, port: int, key: str | None, limits: Limits | None = None) -> None:
     """Serve in this thread, the main one, until SIGTERM or Ctrl-C."""
-    server = Server(directories, host, port, key)
+    server = Server(directories, host, port, key, limits)
     write_log()
     signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it once more when it is done
     for served in server.shelf.models.values():

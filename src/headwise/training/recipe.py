@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from numbers import Integral, Real
+from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
 from headwise.core import kernels
 from headwise.errors import InputError
+from headwise.knobs import knob, refuse_out_of_range
 
 Optimizer = Literal["adamw", "sgd"]
 Schedule = Literal["linear", "cosine", "constant"]
 Precision = Literal["float32", "bfloat16"]
 
-NUMBERS: dict[str, tuple[str, type]] = {"int": ("a whole number", Integral), "float": ("a number", Real)}
 LEAST_STEPS = 1600  # small sets are stable when trained long rather than for 3 epochs (arXiv:2006.04884, 2006.05987)
 MOST_EPOCHS = 20
 FEW_SHOT_EPOCHS = 4.0  # a head that was fitted is good at once
 LORA_RATE = 10  # adapters want a larger learning rate than whole weights (Hu et al. 2021, appendix D)
-
-
-def knob(default: Any, help: str, low: float = -math.inf, high: float = math.inf) -> Any:
-    """A hyperparameter: its default, what it does, and its range."""
-    return field(default=default, metadata={"help": help, "low": low, "high": high})
 
 
 @dataclass(frozen=True)
@@ -71,15 +65,7 @@ class Recipe:
     seed: int = knob(42, "of splits, order, dropout and head (42)", 0, 2**32 - 1)
 
     def __post_init__(self) -> None:
-        for one in fields(self):
-            value, low, high = getattr(self, one.name), one.metadata["low"], one.metadata["high"]
-            kind, optional = str(one.type).split(" | ")[0], "None" in str(one.type)
-            if kind in NUMBERS and not (optional and value is None):
-                word, numbers = NUMBERS[kind]
-                if not isinstance(value, numbers) or isinstance(value, bool):
-                    raise InputError(f"{one.name} is {value!r}, expected {word}")
-            if isinstance(value, Real) and not low <= value <= high:
-                raise InputError(f"{one.name} is {value:g}, expected {low:g} to {high:g}")
+        refuse_out_of_range(self)
         choices = {"optimizer": Optimizer, "lr_scheduler_type": Schedule, "precision": Precision}
         for name, words in choices.items():
             if getattr(self, name) not in get_args(words):

@@ -17,8 +17,8 @@ from headwise.insight.page import clean
 from headwise.model import Model
 from headwise.reading.text import Text, characters
 from headwise.serving.asking import Call
-from headwise.serving.batching import Limits
 from headwise.serving.explaining import MOST_CHARACTERS, Explaining
+from headwise.serving.limits import Limits
 from headwise.serving.models import Served, version_of
 from headwise.serving.refusals import Refused
 from headwise.serving.shapes import fields
@@ -110,7 +110,11 @@ def known(served: Served, limits: Limits) -> dict[str, Any]:
         "data": card.get("data") or {},
         "judged": judged(served),
         "report": beside(served, "report.html") is not None,
-        "limits": {"items": limits.items, "characters": limits.characters, "explained": MOST_CHARACTERS},
+        "limits": {
+            "items": limits.max_client_batch_size,
+            "characters": limits.max_characters,
+            "explained": MOST_CHARACTERS,
+        },
     }
     return clean(found)
 

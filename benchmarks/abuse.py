@@ -194,7 +194,8 @@ def overload(server: Server, asked: argparse.Namespace) -> str:
     times = here.recv()
     prober.join()
     health = f"/health p50 {1000 * np.median(times):.0f} ms, p99 {1000 * np.quantile(times, 0.99):.0f} ms"
-    return f"{rate:.0f} requests/s for {asked.seconds} s: {told}; {health}, longest {1000 * max(times):.0f} ms"
+    longer = f"{sum(one > 0.05 for one in times)} of {len(times)} above 50 ms, longest {1000 * max(times):.0f} ms"
+    return f"{rate:.0f} requests/s for {asked.seconds} s: {told}; {health}, {longer}"
 
 
 def abandon(server: Server, asked: argparse.Namespace) -> str:

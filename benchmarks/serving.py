@@ -60,7 +60,8 @@ class Server:
     failed: int = 0
 
     def body(self, text: str) -> bytes:
-        return json.dumps({"input": [text], "model": "run"} if self.path == "/classify" else {"inputs": text}).encode()
+        infinity, others = {"input": [text], "model": "run"}, {"inputs": text, "truncate": True}
+        return json.dumps(infinity if self.path == "/classify" else others).encode()
 
     def label(self, answer: bytes) -> str:
         found: Any = json.loads(answer)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from headwise.core.prepacked import Prepacked, prepack
+from headwise.core.prepacked import Prepacked, prepack, rounded
 
 
 @pytest.fixture
@@ -22,12 +22,36 @@ def layers() -> tuple[nn.Sequential, nn.Sequential]:
     return plain, packed
 
 
-@pytest.mark.parametrize("rows", [1, 7, 300])
+@pytest.mark.parametrize("rows", [1, 7, 33, 300])
 def test_products_are_the_same(layers, rows):
     plain, packed = layers
     x = torch.randn(rows, 48)
     with torch.inference_mode():
         assert torch.allclose(packed(x), plain(x), atol=1e-5)
+
+
+def test_few_numbers_of_rows_are_multiplied_and_little_in_vain():
+    wide = [rounded(n) for n in range(1, 2049)]
+    assert all(n <= one <= n * 17 / 16 for n, one in enumerate(wide, 1))
+    assert len(set(wide)) <= 32 + 16 * 6
+
+
+def test_lengths_that_change_do_not_fill_the_memory(layers):
+    _, packed = layers
+    seen, usual = set(), torch.ops.mkldnn._linear_pointwise
+
+    class Noted:
+        def __call__(self, x, *rest):
+            seen.add(len(x))
+            return usual(x, *rest)
+
+    torch.ops.mkldnn._linear_pointwise, before = Noted(), usual
+    try:
+        with torch.inference_mode():
+            made = [packed(torch.randn(n, 48)) for n in range(500, 600)]
+    finally:
+        torch.ops.mkldnn._linear_pointwise = before
+    assert [len(one) for one in made] == list(range(500, 600)) and len(seen) <= 8
 
 
 def test_a_layout_is_what_is_multiplied(layers):

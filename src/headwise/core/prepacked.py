@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -30,6 +31,15 @@ class Layout:
         return self  # of no use to a copy of the weight, and never changed
 
 
+def rounded(n: int) -> int:
+    """The next of 16 numbers of rows between two powers of two, at most a sixteenth more than n.
+
+    For each number of rows oneDNN compiles a product anew, 1.5 ms and half a MiB that it keeps.
+    """
+    step = max(1, 2 ** (n.bit_length() - 5))
+    return -(-n // step) * step
+
+
 class Prepacked(nn.Linear):
     """A linear layer that multiplies by the layout in inference mode and float32; for all else its weight is there.
 
@@ -41,9 +51,12 @@ class Prepacked(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """[n in] -> [n out]"""
         usual = not torch.is_inference_mode_enabled() or torch.is_autocast_enabled("cpu") or x.dtype != torch.float32
-        if usual or not self.layout.holds(self.weight):
+        if usual or x.dim() != 2 or not self.layout.holds(self.weight):
             return super().forward(x)
-        return torch.ops.mkldnn._linear_pointwise(x, self.layout.laid_out, self.bias, "none", [], "")
+        more = rounded(len(x)) - len(x)
+        wide = F.pad(x, (0, 0, 0, more)) if more else x  # [n + more in]
+        made = torch.ops.mkldnn._linear_pointwise(wide, self.layout.laid_out, self.bias, "none", [], "")
+        return made[: len(x)]
 
 
 def prepack(model: nn.Module) -> None:

@@ -18,10 +18,10 @@ FLOORS = {
     "judging": {"reading", "judging", "errors"},
     "checking": {"reading", "judging", "checking", "errors"},
     "tasks": {"core", "families", "reading", "judging", "tasks", "errors"},
-    "training": {"core", "families", "reading", "judging", "tasks", "training", "errors"},
+    "training": {"core", "families", "reading", "judging", "tasks", "training", "knobs", "errors"},
     "insight": {"core", "families", "reading", "judging", "tasks", "training", "insight", "errors"},
     "serving": {"core", "families", "reading", "judging", "tasks", "training", "insight", "golden", "model"}
-    | {"serving", "errors"},
+    | {"serving", "knobs", "errors"},
 }
 
 

@@ -210,7 +210,7 @@ def test_a_body_that_is_too_large_is_told_so(running):
     assert status == 413 and "2,000,000 bytes" in answer["error"]
 
 
-def test_the_limits_of_the_command_hold(run_of, started):
+def test_the_limits_hold(run_of, started):
     running = started(run_of("films"), limits=Limits(max_client_batch_size=2, max_characters=20, payload_limit=60))
     for inputs, said in ([["a"]] * 3, "2 at most"), ([["a" * 21]], "20 at most"), ([["a" * 60]], "60 bytes"):
         status, answer, _ = running.ask("/predict", {"inputs": inputs})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from headwise.errors import InputError
 from headwise.families.family import Purpose
+from headwise.knobs import knob
 from headwise.reading.columns import Columns, choose_columns
 from headwise.reading.questions import unrolled
 from headwise.reading.records import Records
@@ -28,25 +29,20 @@ Source = str | Path | Records  # a file, or rows already in memory
 VALIDATION, TEST = 0.1, 0.1  # shares of the rows where only one file is given
 
 
-def word(default: Any, help: str) -> Any:
-    """Something to say about a table."""
-    return field(default=default, metadata={"help": help})
-
-
 @dataclass(frozen=True)
 class Asked:
     """What a user may say about a table; None is guessed, and the guess is told."""
 
-    task: str | None = word(None, f"{', '.join(TASKS)}; guessed from the table unless given")
-    text_column: str | None = word(None, "column of the text; found by its usual names unless given")
-    pair_column: str | None = word(None, "column of the second text, where texts come in pairs")
-    label_column: str | None = word(None, "column of the label; found by its usual names unless given")
-    label_separator: str | None = word(None, "a text may have several labels in one field, cut here: '|'")
-    delimiter: str | None = word(None, "between the fields of a csv; found unless given")
-    no_quote: bool = word(False, "quotation marks in a csv are characters like any other")
-    query_prefix: str = word("", "feature-extraction: put before every text; 'query: ' for e5 models")
-    document_prefix: str = word("", "feature-extraction: put before every second text; 'passage: ' for e5 models")
-    skip_empty: bool = word(False, "leave rows without text out instead of stopping")
+    task: str | None = knob(None, f"{', '.join(TASKS)}; guessed from the table unless given")
+    text_column: str | None = knob(None, "column of the text; found by its usual names unless given")
+    pair_column: str | None = knob(None, "column of the second text, where texts come in pairs")
+    label_column: str | None = knob(None, "column of the label; found by its usual names unless given")
+    label_separator: str | None = knob(None, "a text may have several labels in one field, cut here: '|'")
+    delimiter: str | None = knob(None, "between the fields of a csv; found unless given")
+    no_quote: bool = knob(False, "quotation marks in a csv are characters like any other")
+    query_prefix: str = knob("", "feature-extraction: put before every text; 'query: ' for e5 models")
+    document_prefix: str = knob("", "feature-extraction: put before every second text; 'passage: ' for e5 models")
+    skip_empty: bool = knob(False, "leave rows without text out instead of stopping")
 
     def __post_init__(self) -> None:
         if self.label_separator == "":

@@ -1,6 +1,6 @@
 """A model behind FastAPI and transformers' pipeline, as most tutorials write it: what serving.py compares with.
 
-    python benchmarks/pipeline_server.py RUN PORT
+    python benchmarks/pipeline_server.py RUN PORT [float32 or bfloat16]
 
 Its endpoint is a plain function, so FastAPI answers as many requests at once as it has threads.
 """
@@ -19,7 +19,8 @@ from transformers import pipeline
 
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 app = FastAPI()
-classify = pipeline("text-classification", model=sys.argv[1], top_k=None)
+dtype = getattr(torch, sys.argv[3] if len(sys.argv) > 3 else "float32")
+classify = pipeline("text-classification", model=sys.argv[1], top_k=None, dtype=dtype)
 
 
 class Asked(BaseModel):

@@ -7,12 +7,13 @@ again, the texts in an order of its own. One server is asked at a time, all for 
 others rest. Prints requests a second and latencies, and the ratios by round: the median, and the smallest and largest.
 
     pipeline       FastAPI and transformers' pipeline, one text at a time (pipeline_server.py)
+    pipeline-bf16  the same in bfloat16
     infinity       infinity-emb with PyTorch, batches of up to 32 texts
     infinity-onnx  infinity-emb with ONNX Runtime, the float32 graph of `headwise export RUN`, which must be given
                    as --onnx: a directory with model.onnx
 
 infinity-emb needs an environment of its own (it wants an older transformers); --infinity says where its command is.
-Labels are compared: a server that tells another one than headwise for more than one text of a thousand is left out.
+How many labels are others than headwise's is printed. headwise itself computes in --precision.
 """
 
 from __future__ import annotations
@@ -94,9 +95,12 @@ def servers(asked: argparse.Namespace) -> list[Server]:
             free.bind(("127.0.0.1", 0))
             port = str(free.getsockname()[1])
         infinity = [str(asked.infinity), "v2", "--port", port, "--device", "cpu", "--served-model-name", "run"]
+        serve = [str(Path(sys.executable).with_name("headwise")), "serve", "--precision", asked.precision]
+        pipeline = [sys.executable, str(Path(__file__).with_name("pipeline_server.py")), str(asked.run), port]
         command = {
-            "headwise": [str(Path(sys.executable).with_name("headwise")), "serve", str(asked.run), "--port", port],
-            "pipeline": [sys.executable, str(Path(__file__).with_name("pipeline_server.py")), str(asked.run), port],
+            "headwise": [*serve, str(asked.run), "--port", port],
+            "pipeline": pipeline,
+            "pipeline-bf16": [*pipeline, "bfloat16"],
             "infinity": [*infinity, "--engine", "torch", "--model-id", str(asked.run)],
             "infinity-onnx": [*infinity, "--engine", "optimum", "--model-id", ".", "--no-model-warmup"],
         }[name]
@@ -142,6 +146,7 @@ def main() -> None:
     parser.add_argument("--peers", nargs="+", default=["pipeline"])
     parser.add_argument("--infinity", type=Path, default=Path("infinity_emb"))
     parser.add_argument("--onnx", type=Path)
+    parser.add_argument("--precision", default="float32")
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--rounds", type=int, default=3)
@@ -168,7 +173,7 @@ def main() -> None:
             for server in found:
                 asyncio.run(load(server, texts, asked.clients, asked.seconds))
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {THREADS} threads, torch "
-          f"{torch.__version__}, {asked.clients} clients, seed {SEED}")  # fmt: skip
+          f"{torch.__version__}, {asked.precision}, {asked.clients} clients, seed {SEED}")  # fmt: skip
     for server in found:
         ratios = np.array(own.rates) / np.array(server.rates)
         print(

@@ -18,12 +18,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import headwise
+from headwise.errors import InputError
 from headwise.reading.tables import read
 from headwise.training.data import Asked
 from headwise.training.recipe import Recipe
 
 WEIGHTS = "model.safetensors"
 FAST = ["--learning-rate", "0.003", "--batch-size", "8", "--epochs", "40", "--patience", "99", "--eval-steps", "10"]
+
+IN_HALF = ("--precision", "bfloat16")
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +161,15 @@ def test_several_labels_stand_in_any_table(kind, expected, command, directory_of
     answers = [answer["labels"] for answer in headwise.load(tmp_path / "run").predict([text for text, _ in films])]
     assert values == ([";".join(answer) for answer in answers] if expected is str else answers)
     refused(command("train", file, *words, "--overwrite", "--label-separator", ""), "--label-separator is empty")
+
+
+def test_a_model_is_asked_in_bfloat16_where_told_to(run, command, table, films, tmp_path):
+    (status, first, _), (_, second, _) = (command("predict", run, "a fine film", *how) for how in ((), IN_HALF))
+    one, other = json.loads(first), json.loads(second)
+    assert status == 0 and one["label"] == other["label"] and 0 < abs(one["score"] - other["score"]) < 0.02
+    assert command("evaluate", run, table(tmp_path / "t.tsv", films), *IN_HALF)[0] == 0
+    with pytest.raises(InputError, match="precision is 'int4', expected float32 or bfloat16"):
+        headwise.load(run, "int4")
 
 
 def test_a_model_of_pairs_wants_pairs_and_one_of_texts_texts(run, command, directory_of, films, table, tmp_path):

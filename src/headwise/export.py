@@ -179,12 +179,12 @@ def asked_quietly(model: Model, texts: Sequence[Text]) -> list[dict[str, Any]]:
 def checked(new: Path, golden: dict[str, Any], out: Path, bound: float | None = None) -> Model:
     """The model as anybody would load it from what was written. Raises InputError where it answers otherwise."""
     graph = load(new)
+    advice = "report it" if bound is None else "give rows with labels to judge it by: --data FILE"
+    bound = golden["bound"] if bound is None else bound
     try:
-        replay(golden if bound is None else {**golden, "bound": bound}, lambda texts: asked_quietly(graph, texts))
+        replay({**golden, "bound": bound, "advice": advice}, lambda texts: asked_quietly(graph, texts))
     except InputError as error:
-        said = str(error).split("; take", 1)[0]
-        advice = "report it" if bound is None else "give rows with labels to judge it by: --data FILE"
-        raise InputError(f"{out}: not written, {said}; {advice}") from None
+        raise InputError(f"{out}: not written, {error}") from None
     return graph
 
 

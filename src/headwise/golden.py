@@ -13,8 +13,11 @@ from headwise.tasks.fill_mask import FillMask
 from headwise.tasks.question_answering import QuestionAnswering
 from headwise.tasks.task import Task
 from headwise.training.loop import predicted
+from headwise.training.recipe import Precision
 
 GOLDEN = "golden.json"
+ROUNDED = 0.02  # what a number may differ where products are computed in bfloat16, as a part of itself above 1
+WHOLE = "take a whole copy of the model's directory"
 ALONE = 12  # so many of the records are asked one by one, all together
 Ask = Callable[[Sequence[Text]], Sequence[dict[str, Any]]]
 """Texts -> the answers of predict."""
@@ -68,16 +71,22 @@ def recorded(task: Task, model: Any, tokenizer: TextTokenizer, pairs: bool) -> d
     return {"bound": model.bound, "texts": texts, "answers": task.told(examples, outputs)}
 
 
-def read_golden(directory: Path) -> dict[str, Any]:
-    """The golden records of a model directory; empty where it has none. Raises InputError where they are damaged."""
+def read_golden(directory: Path, precision: Precision = "float32") -> dict[str, Any]:
+    """The golden records of a model directory, and the bound for a precision; empty where it has none.
+
+    Raises InputError where they are damaged.
+    """
     golden = json_object(directory / GOLDEN)
     texts, answers, bound = (golden.get(name) for name in ("texts", "answers", "bound"))
     if not golden:
         return {}
     sound = isinstance(texts, list) and isinstance(answers, list) and isinstance(bound, float)
-    if not sound or texts is None or answers is None or len(texts) != len(answers):
+    if not sound or texts is None or answers is None or bound is None or len(texts) != len(answers):
         raise InputError(f"{directory / GOLDEN}: not as headwise writes it; take a whole copy")
-    return {**golden, "texts": [text if isinstance(text, str) else tuple(text) for text in texts]}
+    golden["texts"] = [text if isinstance(text, str) else tuple(text) for text in texts]
+    if precision == "bfloat16":
+        golden |= {"bound": max(bound, ROUNDED), "advice": "ask it in float32, this model does not bear bfloat16"}
+    return golden
 
 
 def replay(golden: dict[str, Any], ask: Ask) -> list[dict[str, Any]]:
@@ -85,11 +94,11 @@ def replay(golden: dict[str, Any], ask: Ask) -> list[dict[str, Any]]:
 
     Raises InputError at the first that is answered otherwise.
     """
-    texts, answers = golden["texts"], golden["answers"]
+    texts = golden["texts"]
     found = list(ask(texts))
-    compare(answers, found, golden["bound"], range(len(texts)))
+    compare(golden, found, range(len(texts)))
     for number in range(min(ALONE + 1, len(texts))):
-        compare(answers[number : number + 1], ask(texts[number : number + 1]), golden["bound"], [number])
+        compare(golden, ask(texts[number : number + 1]), [number])
     return found
 
 
@@ -105,15 +114,15 @@ def apart(expected: Sequence[Any], found: Sequence[Any]) -> tuple[int, float]:
     return words, farthest
 
 
-def compare(expected: Sequence[Any], found: Sequence[Any], bound: float, numbers: Sequence[int]) -> None:
-    """Raises InputError at the first answer that is another one."""
-    if len(expected) != len(found):
-        raise InputError(f"{len(expected)} golden records got {len(found)} answers; the model is not the trained one")
-    for number, one, other in zip(numbers, expected, found, strict=True):
-        for name, before, now in differences(one, other, bound):
+def compare(golden: dict[str, Any], found: Sequence[Any], numbers: Sequence[int]) -> None:
+    """Raises InputError at the first of the records of these numbers that is answered otherwise."""
+    if len(numbers) != len(found):
+        raise InputError(f"{len(numbers)} golden records got {len(found)} answers; the model is not the trained one")
+    for number, answer in zip(numbers, found, strict=True):
+        for name, before, now in differences(golden["answers"][number], answer, golden["bound"]):
             raise InputError(
                 f"golden record {number + 1} is answered otherwise than when the model was trained: {name} is "
-                f"{str(now)[:40]}, was {str(before)[:40]}; take a whole copy of the model's directory"
+                f"{str(now)[:40]}, was {str(before)[:40]}; {golden.get('advice', WHOLE)}"
             )
 
 

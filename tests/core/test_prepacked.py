@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from headwise.core.prepacked import Prepacked, prepack, rounded
+from headwise.core.kernels import has_bfloat16
+from headwise.core.prepacked import Prepacked, compile_products, prepack, rounded
 
 
 @pytest.fixture
@@ -22,6 +23,19 @@ def layers() -> tuple[nn.Sequential, nn.Sequential]:
     return plain, packed
 
 
+@pytest.fixture
+def products(monkeypatch) -> list[tuple[int, torch.dtype]]:
+    """Rows and type of every product by a layout."""
+    seen, usual = [], torch.ops.mkldnn._linear_pointwise
+
+    def noted(x, *rest):
+        seen.append((len(x), x.dtype))
+        return usual(x, *rest)
+
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", noted)
+    return seen
+
+
 @pytest.mark.parametrize("rows", [1, 7, 33, 300])
 def test_products_are_the_same(layers, rows):
     plain, packed = layers
@@ -32,22 +46,15 @@ def test_products_are_the_same(layers, rows):
 
 def test_few_numbers_of_rows_are_multiplied_and_little_in_vain():
     wide = [rounded(n) for n in range(1, 2049)]
-    assert all(n <= one <= n * 17 / 16 for n, one in enumerate(wide, 1))
-    assert len(set(wide)) <= 32 + 16 * 6
+    assert all(n <= one <= max(n + 3, n * 17 / 16) for n, one in enumerate(wide, 1))
+    assert len(set(wide)) <= 16 + 16 * 5
 
 
-def test_lengths_that_change_are_few_products_to_compile(layers, monkeypatch):
+def test_lengths_that_change_are_few_products_to_compile(layers, products):
     _, packed = layers
-    seen, usual = set(), torch.ops.mkldnn._linear_pointwise
-
-    def noted(x, *rest):
-        seen.add(len(x))
-        return usual(x, *rest)
-
-    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", noted)
     with torch.inference_mode():
         made = [packed(torch.randn(n, 48)) for n in range(500, 600)]
-    assert [len(one) for one in made] == list(range(500, 600)) and len(seen) <= 8
+    assert [len(one) for one in made] == list(range(500, 600)) and len(set(products)) <= 8
 
 
 def test_a_layout_is_what_is_multiplied(layers):
@@ -86,3 +93,38 @@ def test_gradients_go_through_the_weights(layers):
         model(x).square().sum().backward()
     assert torch.allclose(packed[0].weight.grad, plain[0].weight.grad, atol=1e-5)
     assert set(packed.state_dict()) == set(plain.state_dict())
+
+
+def test_in_bfloat16_products_are_those_of_autocast(layers, products):
+    if not has_bfloat16():
+        pytest.skip("this processor has no bfloat16")
+    plain, packed = layers
+    prepack(packed, torch.bfloat16)
+    x = torch.randn(33, 48)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        found, expected = packed(x), plain(x)
+    assert found.dtype == expected.dtype == torch.bfloat16
+    assert torch.allclose(found, expected, atol=0.01) and {dtype for _, dtype in products} == {torch.bfloat16}
+    with torch.inference_mode():  # and without autocast the weights themselves are multiplied
+        assert torch.equal(packed(x), plain(x))
+
+
+def test_a_layer_is_laid_out_anew_for_another_type_only(layers):
+    _, packed = layers
+    before = packed[0].layout
+    prepack(packed)
+    assert packed[0].layout is before
+    if has_bfloat16():
+        prepack(packed, torch.bfloat16)
+        assert packed[0].layout.laid_out.dtype == torch.bfloat16
+
+
+def test_what_was_compiled_is_all_that_is_multiplied(layers, products):
+    _, packed = layers
+    compile_products(packed, 70)
+    known = set(products)
+    products.clear()
+    with torch.inference_mode():
+        for n in range(1, 71):
+            packed(torch.randn(n, 48))
+    assert len(products) == 140 and set(products) <= known

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 import headwise
-from headwise.serving.batching import Abandoned, Batcher, Work
+from headwise.serving.batching import WORKERS, Abandoned, Batcher, Work
 from headwise.serving.limits import Limits
+from headwise.serving.models import opened
 from headwise.serving.refusals import Refused
 from headwise.training.loop import predicted
 
@@ -41,10 +42,10 @@ def halted(monkeypatch):
     """Computing waits until it is let go; what was computed, in order, as the number of sequences and tokens."""
     go, seen = threading.Event(), []
 
-    def slow(model, task, examples, *more):
+    def slow(model, task, examples, *more, **named):
         go.wait(10)
         seen.append((len(examples.tokens), len(examples.tokens.ids)))
-        return predicted(model, task, examples, *more)
+        return predicted(model, task, examples, *more, **named)
 
     monkeypatch.setattr("headwise.serving.batching.predicted", slow)
     return go, seen
@@ -222,10 +223,10 @@ def test_nothing_waits_longer_than_the_limit(work, halted):
 
 
 def test_a_failure_harms_no_neighbour(work, monkeypatch):
-    def fails(model, task, examples, *more):
+    def fails(model, task, examples, *more, **named):
         if examples.tokens.lengths.max() > 40:
             raise RuntimeError("planted")
-        return predicted(model, task, examples, *more)
+        return predicted(model, task, examples, *more, **named)
 
     monkeypatch.setattr("headwise.serving.batching.predicted", fails)
     with closing(Batcher(Limits())) as batcher:
@@ -239,7 +240,7 @@ def test_a_failure_harms_no_neighbour(work, monkeypatch):
 
 
 def test_numbers_that_are_none_are_an_error(work, monkeypatch):
-    broken = lambda model, task, examples, *more: (torch.full((len(examples.tokens), 2), torch.nan), 0.0)  # noqa: E731
+    broken = lambda m, task, examples, **named: (torch.full((len(examples.tokens), 2), torch.nan), 0.0)  # noqa: E731
     monkeypatch.setattr("headwise.serving.batching.predicted", broken)
     with closing(Batcher(Limits())) as batcher:
         one = work("fine")
@@ -258,3 +259,12 @@ def test_closing_answers_what_waits(work, halted):
     go.set()
     batcher.close()
     assert all(one.outputs.done() for one in works)
+
+
+def test_what_a_model_takes_is_compiled_on_as_many_threads_as_compute(run_of, monkeypatch):
+    seen, before = [], torch.get_num_threads()
+    noted = lambda model, most: seen.append((model, most, torch.get_num_threads()))  # noqa: E731
+    monkeypatch.setattr("headwise.serving.batching.compile_products", noted)
+    served = opened("films", run_of("films"))
+    assert seen == [(served.model.checkpoint.model, Limits().max_batch_tokens, max(1, before // WORKERS))]
+    assert torch.get_num_threads() == before

@@ -49,6 +49,12 @@ def test_a_model_of_every_task_is_exported_and_answers_alike(name, place_of, tmp
     assert read_golden(tmp_path / "onnx")["bound"] == 1e-4
 
 
+def test_what_was_exported_has_its_own_precision(run_of, tmp_path):
+    export(run_of("films"), tmp_path / "onnx")
+    with pytest.raises(InputError, match="as it was exported; leave precision out"):
+        headwise.load(tmp_path / "onnx", "bfloat16")
+
+
 def test_long_texts_are_read_in_the_same_windows(run_of, tmp_path):
     export(run_of("films"), tmp_path / "onnx")
     run, graph = headwise.load(run_of("films")), headwise.load(tmp_path / "onnx")

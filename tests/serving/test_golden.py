@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -13,7 +14,7 @@ from tokenizers.normalizers import BertNormalizer
 
 import headwise
 from headwise.errors import InputError
-from headwise.golden import GOLDEN, read_golden, replay
+from headwise.golden import GOLDEN, ROUNDED, apart, read_golden, replay
 from headwise.reading.text import TextTokenizer
 from headwise.serving.models import opened
 
@@ -30,6 +31,23 @@ def test_records_are_of_every_kind(run_of):
     assert "" in texts and max(map(len, texts)) > 300 and min(len(text) for text in texts if text) < 6
     assert any("👍" in text for text in texts) and any("服务" in text for text in texts)
     assert all(first and second for first, second in read_golden(run_of("pairs"))["texts"])
+
+
+@pytest.mark.parametrize("name", ["films", "stars", "faq", "questions"])
+def test_in_bfloat16_answers_are_nearly_those_of_training(run_of, name):
+    served, golden = opened(name, run_of(name), "bfloat16"), read_golden(run_of(name))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        words, farthest = apart(golden["answers"], served.model.predict(golden["texts"]))
+    assert served.model.precision == "bfloat16" and words == 0 and 0 < farthest < ROUNDED
+
+
+def test_in_bfloat16_other_weights_are_refused_too(run_of):
+    golden = read_golden(run_of("films"), "bfloat16")
+    model = headwise.load(run_of("films"), "bfloat16")
+    replay(golden, model.predict)
+    with pytest.raises(InputError, match="ask it in float32"):
+        replay(golden, without_its_head(model, None).predict)
 
 
 def pooled_otherwise(model, monkeypatch):

@@ -139,10 +139,10 @@ def test_what_a_client_that_left_asked_is_not_computed(started, run_of, monkeypa
 
     go, usual, seen = threading.Event(), batching.predicted, []
 
-    def slow(*given):
+    def slow(*given, **named):
         go.wait(20)
         seen.append(1)
-        return usual(*given)
+        return usual(*given, **named)
 
     running = started(run_of("films"))
     monkeypatch.setattr(batching, "predicted", slow)
@@ -223,7 +223,7 @@ def test_a_full_queue_is_429_and_health_answers_all_the_while(started, run_of, m
 
     go, usual = threading.Event(), batching.predicted
     running = started(run_of("films"), limits=Limits(max_concurrent_requests=2))
-    monkeypatch.setattr(batching, "predicted", lambda *given: go.wait(20) and usual(*given))
+    monkeypatch.setattr(batching, "predicted", lambda *given, **named: go.wait(20) and usual(*given, **named))
     with ThreadPoolExecutor(8) as pool:
         answers = [pool.submit(running.ask, "/predict", ASK) for _ in range(6)]
         until(lambda: sum(one.done() for one in answers) == 4)
@@ -232,6 +232,14 @@ def test_a_full_queue_is_429_and_health_answers_all_the_while(started, run_of, m
         found = [one.result() for one in answers]
     assert sorted(status for status, *_ in found) == [200, 200, 429, 429, 429, 429]
     assert all(int(headers["retry-after"]) >= 1 for status, _, headers in found if status == 429)
+
+
+def test_it_computes_in_bfloat16_where_told_to(started, run_of, command):
+    usual, half = started(run_of("films")), started(run_of("films"), precision="bfloat16")
+    assert [one.ask("/info")[1]["model_dtype"] for one in (usual, half)] == ["float32", "bfloat16"]
+    (first, *_), (second, *_) = ([score["score"] for score in one.ask("/predict", ASK)[1]] for one in (usual, half))
+    assert first == pytest.approx(second, abs=0.02) and first != second
+    assert "answered as in training" in command("serve", run_of("films"), "--check", "--precision", "bfloat16")[1]
 
 
 # New versions

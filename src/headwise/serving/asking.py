@@ -104,7 +104,7 @@ class Call:
             raise Refused(
                 413, "Validation", f"more than {self.service.limits.max_tokens:,} tokens; send several requests"
             )
-        work = Work(served.model.checkpoint.model, task or served.model.task, examples)
+        work = served.work(examples, task)
         self.service.batcher.submit(work)
         read = asyncio.get_running_loop().time()
         outputs = await self.unless_gone(work)

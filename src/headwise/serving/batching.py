@@ -9,10 +9,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import count
 from weakref import WeakKeyDictionary
 
@@ -20,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from headwise.core.prepacked import compile_products
 from headwise.core.transformer import HeadedEncoder
 from headwise.reading.batches import Examples
 from headwise.reading.text import Tokens
@@ -27,6 +27,7 @@ from headwise.serving.limits import Limits
 from headwise.serving.refusals import Refused, overloaded
 from headwise.tasks.task import Array, Task
 from headwise.training.loop import predicted
+from headwise.training.recipe import Precision
 
 GUESSED_RATE = 1000.0  # tokens a second of a model that was never measured
 CLOCK_SHARE = 0.2  # of a new measurement in the mean
@@ -42,8 +43,8 @@ class Abandoned(Exception):
 class Work:
     """The rows of one request, made ready for their model; their outputs, as predicted() gives them, in `outputs`."""
 
-    def __init__(self, model: HeadedEncoder, task: Task, examples: Examples):
-        self.model, self.task, self.examples = model, task, examples
+    def __init__(self, model: HeadedEncoder, task: Task, examples: Examples, precision: Precision = "float32"):
+        self.model, self.task, self.examples, self.precision = model, task, examples, precision
         self.outputs: Future[Tensor] = Future()
         self.abandoned = False
         self.queued_at = self.begun_at = self.done_at = 0.0
@@ -124,10 +125,17 @@ class Batcher:
         self.rates: WeakKeyDictionary[HeadedEncoder, float] = WeakKeyDictionary()  # tokens a second of a worker
         self.numbers, self.changed, self.closing = count(), threading.Condition(), False
         size = min(WORKERS, torch.get_num_threads())
-        run = partial(self.run, torch.get_num_threads() // size)
-        self.workers = [threading.Thread(target=run, name=f"worker {number}", daemon=True) for number in range(size)]
+        self.threads = torch.get_num_threads() // size  # of each
+        self.workers = [
+            threading.Thread(target=self.run, name=f"worker {number}", daemon=True) for number in range(size)
+        ]
         for worker in self.workers:
             worker.start()
+
+    def prepare(self, model: HeadedEncoder) -> None:
+        """Compile what a model's batches take, on as many threads as a worker has, so that none waits for it."""
+        with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(self.threads,)) as worker:
+            worker.submit(compile_products, model, self.limits.max_batch_tokens).result()
 
     @property
     def backlog(self) -> float:
@@ -216,11 +224,11 @@ class Batcher:
         self.dropped += not wanted
         return wanted
 
-    def run(self, threads: int) -> None:
-        """Compute until closed, each product on so many threads."""
+    def run(self) -> None:
+        """Compute until closed."""
         if sys.platform == "linux":
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), GIVE_WAY)  # this thread's
-        torch.set_num_threads(threads)  # of this thread, and of those that begin after it
+        torch.set_num_threads(self.threads)  # of this thread, and of those that begin after it
         while True:
             with self.changed:
                 while not self.queue and not self.closing:
@@ -248,11 +256,12 @@ class Batcher:
 
     def computed(self, batch: Sequence[Slice]) -> list[Tensor]:
         """The outputs of each slice."""
-        model, task = batch[0].work.model, batch[0].work.task
+        model, task, precision = batch[0].work.model, batch[0].work.task, batch[0].work.precision
         tokens = Tokens.joined([one.tokens for one in batch])
         masks = [one.asked for one in batch if one.asked is not None]
         began = time.perf_counter()
-        outputs, _ = predicted(model, task, Examples(tokens, asked=np.concatenate(masks) if masks else None))
+        examples = Examples(tokens, asked=np.concatenate(masks) if masks else None)
+        outputs, _ = predicted(model, task, examples, precision=precision)
         seconds = time.perf_counter() - began
         rate = len(tokens.ids) / seconds
         self.rates[model] = CLOCK_SHARE * rate + (1 - CLOCK_SHARE) * self.rates.get(model, rate)

@@ -22,6 +22,7 @@ from headwise.reading.text import Text
 from headwise.serving.batching import Batcher, Work
 from headwise.serving.limits import Limits
 from headwise.tasks.task import Task
+from headwise.training.recipe import Precision
 from headwise.training.saving import CARD, digests
 
 log = logging.getLogger("headwise.serve")
@@ -56,15 +57,19 @@ class Served:
         self.model.refuse_half_pairs(texts)
         return (task or self.model.task).examples(self.model.tokenizer, texts)
 
+    def work(self, examples: Examples, task: Task | None = None) -> Work:
+        """What the batcher computes for them."""
+        return Work(self.model.checkpoint.model, task or self.model.task, examples, self.model.precision)
+
     def told(self, batcher: Batcher, texts: Sequence[Text]) -> list[dict[str, Any]]:
         """The answers of predict, by the way that requests take."""
         examples = self.read(texts)
-        work = Work(self.model.checkpoint.model, self.model.task, examples)
+        work = self.work(examples)
         batcher.submit(work)
         return self.model.task.told(examples, work.outputs.result())
 
 
-def opened(name: str, directory: Path) -> Served:
+def opened(name: str, directory: Path, precision: Precision = "float32") -> Served:
     """A model, loaded whole and tried with its golden records where it has some, in batches of their own.
 
     Raises InputError for one that is damaged, or answers otherwise than when it was trained.
@@ -72,10 +77,11 @@ def opened(name: str, directory: Path) -> Served:
     version = version_of(directory)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        served = Served(name, directory, load(directory), version)
-    golden = read_golden(directory)
+        served = Served(name, directory, load(directory, precision), version)
+    golden = read_golden(directory, precision)
     if golden:
         with closing(Batcher(ASIDE)) as batcher:
+            batcher.prepare(served.model.checkpoint.model)
             replay(golden, lambda texts: served.told(batcher, texts))
             served = replace(served, rate=batcher.rates[served.model.checkpoint.model])
     if version_of(directory) != version:
@@ -105,15 +111,20 @@ def signature(directory: Path) -> tuple[Any, ...]:
 class Shelf:
     """All models by name. listen is told of every attempt to put a new version in place: which, and whether it came."""
 
-    def __init__(self, directories: Sequence[Path], listen: Callable[[Served, bool], None] = lambda *_: None):
+    def __init__(
+        self,
+        directories: Sequence[Path],
+        listen: Callable[[Served, bool], None] = lambda *_: None,
+        precision: Precision = "float32",
+    ):
         names = [directory.absolute().name for directory in directories]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise InputError(f"two models are called {listing(twice)}, as their folders are; rename or link one")
-        self.listen = listen
+        self.listen, self.precision = listen, precision
         self.seen = {name: signature(directory) for name, directory in zip(names, directories, strict=True)}
         found = zip(names, directories, strict=True)
-        self.models = {name: opened(name, directory) for name, directory in found}
+        self.models = {name: opened(name, directory, precision) for name, directory in found}
         for served in self.models.values():
             listen(served, True)
         self.ended = threading.Event()
@@ -135,7 +146,7 @@ class Shelf:
         try:
             if version_of(old.directory) == old.version:
                 return
-            new = opened(name, old.directory)
+            new = opened(name, old.directory, self.precision)
         except Exception as error:
             said = str(error) if isinstance(error, InputError) else type(error).__name__
             log.warning("%s: the new version is refused, %s serves on: %s", name, old.version, said)

@@ -40,6 +40,7 @@ from headwise.serving.openapi import document
 from headwise.serving.refusals import Refused
 from headwise.serving.replies import as_json, refusal
 from headwise.serving.shapes import cohere, hub, mlflow, open_inference, openai, own, tei
+from headwise.training.recipe import Precision
 
 log = logging.getLogger("headwise.serve")
 HEAD_BYTES = 65_536
@@ -221,6 +222,7 @@ class Server:
         port: int = 8000,
         key: str | None = None,
         limits: Limits | None = None,
+        precision: Precision = "float32",
     ):
         door, metrics, limits = Door.of(host, key), Metrics(), limits or Limits()
         self.batcher = Batcher(limits, metrics.computed)
@@ -233,7 +235,7 @@ class Server:
             settle()
 
         try:
-            self.shelf = Shelf(directories, swapped)
+            self.shelf = Shelf(directories, swapped, precision)
             self.socket = bound(host, port)
         except InputError:
             self.batcher.close()
@@ -303,9 +305,16 @@ def write_log() -> None:
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
 
 
-def serve(directories: Sequence[Path], host: str, port: int, key: str | None, limits: Limits | None = None) -> None:
+def serve(
+    directories: Sequence[Path],
+    host: str,
+    port: int,
+    key: str | None,
+    limits: Limits | None = None,
+    precision: Precision = "float32",
+) -> None:
     """Serve in this thread, the main one, until SIGTERM or Ctrl-C."""
-    server = Server(directories, host, port, key, limits)
+    server = Server(directories, host, port, key, limits, precision)
     write_log()
     signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it once more when it is done
     for served in server.shelf.models.values():
@@ -314,9 +323,9 @@ def serve(directories: Sequence[Path], host: str, port: int, key: str | None, li
     server.run()
 
 
-def checked(directories: Sequence[Path]) -> list[str]:
+def checked(directories: Sequence[Path], precision: Precision = "float32") -> list[str]:
     """Each model's golden records asked over HTTP, and what came of it. Raises InputError where an answer differs."""
-    server = Server(directories, port=0)
+    server = Server(directories, port=0, precision=precision)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.uvicorn.started:
@@ -326,7 +335,7 @@ def checked(directories: Sequence[Path]) -> list[str]:
     said = []
     try:
         for name, served in server.shelf.models.items():
-            golden = read_golden(served.directory)
+            golden = read_golden(served.directory, precision)
             if golden:
                 replay(golden, partial(asked_over_http, f"{server.address}/models/{quote(name)}"))
             said.append(

@@ -154,7 +154,7 @@ async def info(call: Call) -> Any:
     return {
         "model_id": served.name,
         "model_sha": served.version,
-        "model_dtype": "float32",
+        "model_dtype": served.model.precision,
         "model_type": kind_of(served),
         "task": served.model.task.name,
         "max_concurrent_requests": limits.max_concurrent_requests,

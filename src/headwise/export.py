@@ -43,7 +43,7 @@ class Measured:
     @property
     def lost(self) -> float:
         """Points, hundredths of the metric."""
-        return 100 * (self.before - self.after)
+        return round(100 * (self.before - self.after), 9)
 
     def as_text(self) -> str:
         """A line."""

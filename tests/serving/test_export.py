@@ -196,6 +196,11 @@ def test_in_8_bits_it_is_judged_by_rows_with_labels(run_of, table, films, tmp_pa
     assert export(run_of("films"), tmp_path / "other", rows, int8=True, budget=2)[0].measured.lost == pytest.approx(1)
 
 
+def test_what_is_lost_may_be_all_of_the_budget():
+    lost = exporting.Measured("dev.tsv", 600, "accuracy", 473 / 600, 470 / 600, 0.95)
+    exporting.refuse_loss("out", lost, 0.5, True)  # in binary half a point is a little more
+
+
 def test_in_8_bits_without_rows_golden_records_keep_their_labels(run_of, tmp_path, monkeypatch):
     monkeypatch.setattr(exporting, "QUANTISED", 1e-9)
     with pytest.raises(InputError, match=r"not written, golden record .* rows with labels to judge it by: --data FILE"):

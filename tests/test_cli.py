@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import fields
+from pathlib import Path
 
 import pyarrow.parquet
 import pytest
@@ -27,6 +28,8 @@ WEIGHTS = "model.safetensors"
 FAST = ["--learning-rate", "0.003", "--batch-size", "8", "--epochs", "40", "--patience", "99", "--eval-steps", "10"]
 
 IN_HALF = ("--precision", "bfloat16")
+HEADWISE = Path(sys.executable).with_name("headwise")
+WRONG = {"HEADWISE_KERNELS": "fast"}
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +173,25 @@ def test_a_model_is_asked_in_bfloat16_where_told_to(run, command, table, films, 
     assert command("evaluate", run, table(tmp_path / "t.tsv", films), *IN_HALF)[0] == 0
     with pytest.raises(InputError, match="precision is 'int4', expected float32 or bfloat16"):
         headwise.load(run, "int4")
+
+
+def test_info_says_what_computes(command):
+    status, said, _ = command("info")
+    told = json.loads(command("info", "--json")[1])
+    assert status == 0 and f"torch {torch.__version__}" in said and told["cores"] == os.cpu_count()
+    assert "attention in float32" in told["kernels"] and told["extras"]["serve"] == []
+
+
+def test_everything_written_out_gives_the_same_answers(run):
+    def asked(*words):
+        found = subprocess.run([HEADWISE, *words], capture_output=True, text=True, check=True)
+        return json.loads(found.stdout)
+
+    usual, plain = asked("predict", run, "a fine film"), asked("--kernels", "plain", "predict", run, "a fine film")
+    assert plain["label"] == usual["label"] and plain["score"] == pytest.approx(usual["score"], abs=1e-5)
+    assert asked("--kernels", "plain", "info", "--json")["kernels"]["attention in float32"] == "written out"
+    wrong = subprocess.run([HEADWISE, "predict", run, "fine"], capture_output=True, env={**os.environ, **WRONG})
+    assert wrong.returncode == 2 and b"HEADWISE_KERNELS" in wrong.stderr
 
 
 def test_a_model_of_pairs_wants_pairs_and_one_of_texts_texts(run, command, directory_of, films, table, tmp_path):

@@ -1,5 +1,5 @@
 """The command line: headwise check, train, evaluate, predict, search, compare, decide, export, serve, explain,
-words, heads."""
+words, heads, info."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
+from headwise.core.kernels import VARIABLE, Kernels
 from headwise.errors import InputError
 from headwise.families.hub import STARTER
 from headwise.options import in_fields, options_from, takes, typed, weights
@@ -412,9 +413,24 @@ def heads(
             raise InputError(f"{png}: cannot be written ({error.strerror}); choose another place") from None
 
 
+@app.command()
+def info(as_json: Json = False) -> None:
+    """What computes here: versions, processor, kernels, extras; for a bug report."""
+    from headwise.machine import as_text, described
+
+    told = described()
+    print(json.dumps(told, ensure_ascii=False) if as_json else as_text(told))
+
+
 @app.callback(invoke_without_command=True)
-def about(version: Annotated[bool, typer.Option("--version", help="print the version")] = False) -> None:
+def about(
+    version: Annotated[bool, typer.Option("--version", help="print the version")] = False,
+    kernels: Annotated[
+        Kernels, typer.Option(envvar=VARIABLE, help="plain: everything as it is written, slower, to compare with")
+    ] = "auto",
+) -> None:
     """Fine-tune a Transformer on a table of labelled text, judge it, use it."""
+    os.environ[VARIABLE] = kernels  # before the first is chosen
     if version:
         from importlib.metadata import version as installed
 

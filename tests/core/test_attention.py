@@ -253,6 +253,18 @@ def test_packed_attention_is_that_of_one_sequence_at_a_time(lengths, name):
     assert torch.allclose(layer(x), alone, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_plain_kernels_are_the_fast_ones_formula(dtype, monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = (torch.randn(2, n, 9, 8, generator=generator).to(dtype) for n in (4, 2, 2))
+    fast = kernels.attend(query, key, value, mask=None, bias=None, scale=None, dropout=0.0)
+    monkeypatch.setattr(kernels, "plain", lambda: True)
+    assert not kernels.has_bfloat16() and not kernels.has_layouts()
+    plain = kernels.attend(query, key, value, mask=None, bias=None, scale=None, dropout=0.0)
+    assert fast.dtype == plain.dtype == dtype
+    assert (fast - plain).abs().max() < (1e-6 if dtype == torch.float32 else 0.03)
+
+
 @pytest.mark.parametrize(("heads", "kv_heads"), [(4, 4), (4, 2)])
 def test_the_kernel_of_bfloat16_is_the_formula_within_its_rounding(heads, kv_heads):
     generator = torch.Generator().manual_seed(0)

@@ -3,17 +3,23 @@
 | on a CPU in bfloat16, without gradients | in float32: the fused kernel is a tenth faster in it |
 | the same with gradients, up to 512 keys | written out: the fused kernel's backward is up to eight times slower there |
 | all else | PyTorch's fused kernels (Dao et al. 2022, arXiv:2205.14135), which never hold the weights |
+
+With HEADWISE_KERNELS=plain everything is written out, to compare with.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from typing import Any
+from functools import cache
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+Kernels = Literal["auto", "plain"]
+VARIABLE = "HEADWISE_KERNELS"
 SHORT = 512  # keys; the weights of longer sequences take more memory than the fused kernel takes time
 
 
@@ -41,13 +47,13 @@ def attend(
 
     query [… h t w], key and value [… k s w] -> [… h t w]; k may be a divisor of h.
     """
+    shared = query.dim() > 2 and query.shape[-3] != key.shape[-3]
     half = query.device.type == "cpu" and query.dtype == torch.bfloat16
-    if half and not query.requires_grad:
+    if half and not query.requires_grad and not plain():
         more: dict[str, Any] = {"mask": mask, "bias": bias, "scale": scale, "dropout": dropout}
         with torch.autocast("cpu", enabled=False):
             return attend(query.float(), key.float(), value.float(), **more).to(query.dtype)
-    shared = query.dim() > 2 and query.shape[-3] != key.shape[-3]
-    if half and key.shape[-2] <= SHORT:
+    if plain() or (half and key.shape[-2] <= SHORT):
         if shared:  # [… k s w] -> [… h s w]
             key, value = (x.repeat_interleave(query.shape[-3] // x.shape[-3], -3) for x in (key, value))
         mixing = weights(query, key, mask=mask, bias=bias, scale=scale)  # [… h t s]
@@ -59,7 +65,43 @@ def attend(
     )
 
 
+@cache
+def plain() -> bool:
+    """Whether all is to be computed as it is written, the slow way. Decided once in a process.
+
+    Raises ValueError where HEADWISE_KERNELS is neither auto nor plain.
+    """
+    found = os.environ.get(VARIABLE, "auto")
+    if found not in get_args(Kernels):
+        raise ValueError(f"{VARIABLE} is {found!r}, expected {' or '.join(get_args(Kernels))}")
+    return found == "plain"
+
+
+def capabilities() -> tuple[str, ...]:
+    """The processor's instructions that matter here, by PyTorch's names."""
+    able: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # absent in early torch
+    wanted = ("avx2", "avx512_f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "sve", "bf16")
+    return tuple(name for name in wanted if able.get(name, False))
+
+
 def has_bfloat16() -> bool:
     """Whether this processor multiplies matrices in bfloat16 faster than in float32."""
-    able: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # absent in early torch
-    return any(able.get(name, False) for name in ("avx512_bf16", "amx_bf16"))  # Zen 4, Sapphire Rapids and later
+    return not plain() and not {"avx512_bf16", "amx_bf16"}.isdisjoint(capabilities())  # Zen 4, Sapphire Rapids, later
+
+
+def has_layouts() -> bool:
+    """Whether PyTorch can lay weights out for oneDNN."""
+    return not plain() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+def chosen() -> dict[str, str]:
+    """What computes here, on this processor."""
+    laid_out = "laid out once, by oneDNN" if has_layouts() else "as F.linear has them"
+    fused = "written out" if plain() else "PyTorch's fused kernel"
+    return {
+        "matrix products, training": "bfloat16 by autocast" if has_bfloat16() else "float32",
+        "matrix products, asking": f"float32, bfloat16 where told to; weights {laid_out}",
+        "attention in float32": fused,
+        "attention in bfloat16, training": fused if plain() else f"written out up to {SHORT} keys, then {fused}",
+        "attention in bfloat16, asking": fused if plain() else f"{fused} in float32",
+    }

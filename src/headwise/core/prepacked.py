@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from headwise.core.kernels import has_bfloat16
+from headwise.core.kernels import has_bfloat16, has_layouts
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +84,7 @@ def prepack(model: nn.Module, dtype: torch.dtype = torch.float32) -> None:
     dtype: what it multiplies in, float32, or bfloat16 under autocast where the processor has it. The layouts take as
     much memory as the weights do in it.
     """
-    if not hasattr(torch.ops.mkldnn, "_linear_pointwise") or not (dtype == torch.float32 or has_bfloat16()):
+    if not has_layouts() or not (dtype == torch.float32 or has_bfloat16()):
         return
     for layer in model.modules():
         if isinstance(layer, nn.Linear) and type(layer) in (nn.Linear, Prepacked):

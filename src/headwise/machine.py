@@ -20,10 +20,10 @@ def described() -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": str(torch.__version__),
         "system": platform.platform(),
-        "processor": str(getattr(torch.cpu, "get_capabilities", dict)().get("cpu_name") or platform.machine()),
+        "processor": str(kernels.of_processor().get("cpu_name", platform.machine())),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "instructions": list(kernels.capabilities()),
+        "instructions": list(kernels.instructions()),
         "kernels": kernels.chosen(),
         "extras": {
             name: missing(name) for name in metadata("headwise").get_all("Provides-Extra") or () if name != "dev"

@@ -77,16 +77,20 @@ def plain() -> bool:
     return found == "plain"
 
 
-def capabilities() -> tuple[str, ...]:
-    """The processor's instructions that matter here, by PyTorch's names."""
-    able: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # absent in early torch
+def of_processor() -> Mapping[str, Any]:
+    """What PyTorch knows of it."""
+    return getattr(torch.cpu, "get_capabilities", dict)()  # absent in early torch
+
+
+def instructions() -> tuple[str, ...]:
+    """Those of the processor that matter here, by PyTorch's names."""
     wanted = ("avx2", "avx512_f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "sve", "bf16")
-    return tuple(name for name in wanted if able.get(name, False))
+    return tuple(name for name in wanted if of_processor().get(name, False))
 
 
 def has_bfloat16() -> bool:
     """Whether this processor multiplies matrices in bfloat16 faster than in float32."""
-    return not plain() and not {"avx512_bf16", "amx_bf16"}.isdisjoint(capabilities())  # Zen 4, Sapphire Rapids, later
+    return not plain() and not {"avx512_bf16", "amx_bf16"}.isdisjoint(instructions())  # Zen 4, Sapphire Rapids, later
 
 
 def has_layouts() -> bool:

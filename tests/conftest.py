@@ -235,6 +235,9 @@ def table() -> Callable[..., Path]:
 def command(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
     """Runs the command line here: exit status, standard output, standard error."""
     from headwise.cli import main
+    from headwise.core.kernels import VARIABLE
+
+    monkeypatch.setenv(VARIABLE, "auto")  # as it was afterwards too, whatever a command chooses
 
     def run(*words: object) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.argv", ["headwise", *map(str, words)])

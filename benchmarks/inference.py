@@ -1,6 +1,6 @@
 """Inference speed beside other engines: real tokens a second, in turn, on the same model, texts and threads.
 
-    python benchmarks/inference.py RUN TABLE [--int8 DIR] [--against onnx openvino …] [--rounds 5] [--plot FILE]
+    python benchmarks/inference.py RUN TABLE [--graph DIR] [--int8 DIR] [--against onnx …] [--rounds 5] [--plot FILE]
 
 RUN is a run that classifies single texts, TABLE has columns text and label. Texts are tokenized beforehand and sorted
 by length. Each engine gets batches of as many texts as make it fastest here, found by a try of each size before the
@@ -9,7 +9,7 @@ ones, one at a time. Prints tokens a second, the median over the rounds of headw
 same round with the smallest and largest, the accuracy, and the milliseconds of one short text.
 
     headwise, headwise-bf16    as `headwise predict` computes, and with --precision bfloat16
-    headwise-int8              what `headwise export RUN --int8` wrote, which must be given as --int8
+    headwise-graph, -int8      what `headwise export RUN [--int8]` wrote, which must be given as --graph and --int8
     transformers, -bf16        the model as AutoModelForSequenceClassification loads it, sdpa
     onnx, onnx-int8            ONNX Runtime: traced by torch, fused by its transformers optimizer; quantized dynamically
     openvino, -fp32, -int8     OpenVINO: as it chooses the precision itself, in float32, quantized by NNCF on 300 texts
@@ -39,7 +39,7 @@ from headwise.model import Model, load
 from headwise.reading.batches import Examples
 from headwise.reading.tables import read
 from headwise.reading.text import Tokens
-from headwise.training.loop import predicted
+from headwise.training.inference import predicted
 
 SIZES = 1, 4, 8, 16, 32, 64  # of batches that are tried
 TRIED = 256  # texts of a try
@@ -154,12 +154,14 @@ class Named(torch.nn.Module):
 
 def of_onnx(run: Path, place: Path, int8: bool, threads: int) -> dict[str, Ask]:
     """ONNX Runtime."""
+    import onnx
     import onnxruntime
     from onnxruntime.quantization import quantize_dynamic
 
     file = traced(run, place)
     if int8:
-        quantize_dynamic(file, place / "int8.onnx", per_channel=True)
+        more = {"DefaultTensorType": onnx.TensorProto.FLOAT}  # fused operators do not tell the types of what they make
+        quantize_dynamic(file, place / "int8.onnx", per_channel=True, extra_options=more)
         file = place / "int8.onnx"
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 3
@@ -276,8 +278,9 @@ def ours(given: argparse.Namespace) -> Iterator[Engine]:
     """headwise, in every precision."""
     yield of_headwise("headwise", load(given.run))
     yield of_headwise("headwise-bf16", load(given.run, "bfloat16"))
-    if given.int8 is not None:
-        yield of_headwise("headwise-int8", load(given.int8))
+    for name, directory in (("headwise-graph", given.graph), ("headwise-int8", given.int8)):
+        if directory is not None:
+            yield of_headwise(name, load(directory))
 
 
 def most_products(threads: int) -> float:
@@ -315,6 +318,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("table", type=Path)
+    parser.add_argument("--graph", type=Path, help="what headwise export wrote")
     parser.add_argument("--int8", type=Path, help="what headwise export --int8 wrote")
     parser.add_argument("--calibrate", type=Path, help="rows for OpenVINO's int8, not those of TABLE")
     parser.add_argument("--against", nargs="*", default=list(AGAINST))

@@ -14,7 +14,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import headwise
 from headwise.training.data import Asked
-from headwise.training.loop import predicted
+from headwise.training.inference import predicted
 
 
 def main() -> None:

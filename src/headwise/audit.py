@@ -25,7 +25,7 @@ from headwise.reading.batches import Rows
 from headwise.reading.columns import choose_columns
 from headwise.reading.text import TextTokenizer
 from headwise.training.data import Asked, Data, Source, opened
-from headwise.training.loop import features
+from headwise.training.inference import features
 
 Wait = Callable[[str], AbstractContextManager[None]]
 FEATURE_LENGTH = 128  # tokens of a text that a model reads to say which labels look wrong

@@ -12,7 +12,7 @@ from headwise.reading.text import Text, TextTokenizer, json_object
 from headwise.tasks.fill_mask import FillMask
 from headwise.tasks.question_answering import QuestionAnswering
 from headwise.tasks.task import Task
-from headwise.training.loop import predicted
+from headwise.training.inference import predicted
 from headwise.training.recipe import Precision
 
 GOLDEN = "golden.json"

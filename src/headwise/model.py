@@ -35,7 +35,7 @@ from headwise.tasks import named, usual
 from headwise.tasks.task import Array, Task
 from headwise.tasks.text_classification import TextClassification
 from headwise.training.data import Asked, Part, Source, empty_texts, opened, other_part
-from headwise.training.loop import DTYPES, predicted
+from headwise.training.inference import DTYPES, predicted
 from headwise.training.recipe import Precision
 from headwise.training.saving import CARD, CHECKPOINTS, digests, whole
 

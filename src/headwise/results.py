@@ -21,7 +21,8 @@ from headwise.model import Judged, Model, reported
 from headwise.progress import Narrator
 from headwise.reading.batches import Examples, Rows
 from headwise.tasks.task import Array
-from headwise.training.loop import State, features, predicted
+from headwise.training.inference import features, predicted
+from headwise.training.loop import State
 from headwise.training.saving import whole
 
 FROZEN_TOKENS = 400_000  # as much of the training rows the frozen baseline reads, for time's sake

@@ -280,8 +280,6 @@ def test_the_kernel_of_bfloat16_is_the_formula_within_its_rounding(heads, kv_hea
         y = kernels.attend(*parts, mask=mask, bias=bias.to(dtype), scale=None, dropout=0.0)
         y.sum().backward()
         sides.append([y, *(part.grad for part in parts)])
-        with torch.no_grad():  # another kernel
-            sides[-1].append(kernels.attend(*parts, mask=mask, bias=bias.to(dtype), scale=None, dropout=0.0))
     for exact, rounded in zip(*sides, strict=True):
         assert rounded.dtype == torch.bfloat16 and rounded.shape == exact.shape
         assert (exact - rounded.float()).abs().max() < 0.03 * exact.abs().max()

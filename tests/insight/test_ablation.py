@@ -15,7 +15,7 @@ from headwise.insight.ablation import Judge, as_figure, as_text, head_importance
 from headwise.reading.batches import Examples
 from headwise.reading.text import Tokens
 from headwise.tasks.text_classification import TextClassification
-from headwise.training.loop import predicted
+from headwise.training.inference import predicted
 
 TASK = TextClassification(("a", "b", "c"))
 IMPORTANT = (1, 2)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwise.reading import batches
 from headwise.reading.batches import by_length, packed, passes, shuffled
 from headwise.reading.text import Tokens
 
@@ -27,10 +25,8 @@ def test_the_order_of_an_epoch_follows_from_seed_and_epoch_alone():
 def test_passes_cover_every_row_once_in_order_within_both_limits(lengths, most_rows, most_tokens):
     lengths = np.array(lengths)
     rows = shuffled(len(lengths), 0, 0)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batches, "TOKENS_PER_PASS", most_tokens)
-        found = list(passes(rows, lengths, most_rows))
-        assert np.array_equal(np.concatenate(list(passes(rows, lengths))), rows)
+    found = list(passes(rows, lengths, most_tokens, most_rows))
+    assert np.array_equal(np.concatenate(list(passes(rows, lengths, most_tokens))), rows)
     assert np.array_equal(np.concatenate(found), rows)
     for some, following in zip(found, [*found[1:], None], strict=True):
         assert 1 <= len(some) <= most_rows
@@ -40,7 +36,7 @@ def test_passes_cover_every_row_once_in_order_within_both_limits(lengths, most_r
 
 
 def test_no_rows_make_no_passes():
-    assert list(passes(np.zeros(0, np.int64), np.zeros(0, np.int64))) == []
+    assert list(passes(np.zeros(0, np.int64), np.zeros(0, np.int64), 8)) == []
 
 
 def test_rows_end_to_end_with_their_types():

@@ -15,7 +15,7 @@ from headwise.serving.batching import WORKERS, Abandoned, Batcher, Work
 from headwise.serving.limits import Limits
 from headwise.serving.models import opened
 from headwise.serving.refusals import Refused
-from headwise.training.loop import predicted
+from headwise.training.inference import predicted
 
 
 @pytest.fixture(scope="module")

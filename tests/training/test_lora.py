@@ -15,7 +15,7 @@ from headwise.families.checkpoint import read_model
 from headwise.reading.text import TextTokenizer
 from headwise.tasks.text_classification import TextClassification
 from headwise.training import loop
-from headwise.training.loop import predicted
+from headwise.training.inference import predicted
 from headwise.training.lora import adapted
 from headwise.training.optimizers import learning
 from headwise.training.recipe import Recipe

@@ -9,7 +9,8 @@ import torch
 from headwise.families.checkpoint import read_model
 from headwise.reading.text import TextTokenizer
 from headwise.tasks.text_classification import TextClassification
-from headwise.training.loop import State, predicted, training
+from headwise.training.inference import predicted
+from headwise.training.loop import State, training
 from headwise.training.optimizers import optimizer
 from headwise.training.recipe import Recipe
 from headwise.training.vocabulary import vocabulary_in_use

@@ -1,7 +1,6 @@
 """The kernels of attention: one written out, to be read and watched, and the fastest for where it runs.
 
-| on a CPU in bfloat16, without gradients | in float32: the fused kernel is a tenth faster in it |
-| the same with gradients, up to 512 keys | written out: the fused kernel's backward is up to eight times slower there |
+| on a CPU in bfloat16, up to 512 keys | written out: the fused kernel takes up to twice as long, its backward 8 times |
 | all else | PyTorch's fused kernels (Dao et al. 2022, arXiv:2205.14135), which never hold the weights |
 
 With HEADWISE_KERNELS=plain everything is written out, to compare with.
@@ -25,11 +24,12 @@ SHORT = 512  # keys; the weights of longer sequences take more memory than the f
 
 def weights(query: Tensor, key: Tensor, *, mask: Tensor | None, bias: Tensor | None, scale: float | None) -> Tensor:
     """softmax(query · key · scale + bias), written out: [… t w], [… s w] -> [… t s]; mask is true where seen."""
-    scores = query @ key.transpose(-1, -2) * (query.shape[-1] ** -0.5 if scale is None else scale)
+    query = query * (query.shape[-1] ** -0.5 if scale is None else scale)  # fewer numbers than scores
+    scores = query @ key.transpose(-1, -2)
     if bias is not None:
         scores = scores + bias
     if mask is not None:
-        scores = scores.masked_fill(~mask, float("-inf"))
+        scores = scores.masked_fill_(~mask, float("-inf"))
     return scores.softmax(-1)
 
 
@@ -49,15 +49,12 @@ def attend(
     """
     shared = query.dim() > 2 and query.shape[-3] != key.shape[-3]
     half = query.device.type == "cpu" and query.dtype == torch.bfloat16
-    if half and not query.requires_grad and not plain():
-        more: dict[str, Any] = {"mask": mask, "bias": bias, "scale": scale, "dropout": dropout}
-        with torch.autocast("cpu", enabled=False):
-            return attend(query.float(), key.float(), value.float(), **more).to(query.dtype)
     if plain() or (half and key.shape[-2] <= SHORT):
         if shared:  # [… k s w] -> [… h s w]
             key, value = (x.repeat_interleave(query.shape[-3] // x.shape[-3], -3) for x in (key, value))
-        mixing = weights(query, key, mask=mask, bias=bias, scale=scale)  # [… h t s]
-        return F.dropout(mixing, dropout).to(value.dtype) @ value
+        with torch.autocast("cpu", enabled=False):  # which would hold the weights in float32, to be rounded afterwards
+            mixing = weights(query, key, mask=mask, bias=bias, scale=scale)  # [… h t s]
+            return F.dropout(mixing, dropout).to(value.dtype) @ value
     if bias is not None:
         mask = bias if mask is None else bias.masked_fill(~mask, float("-inf"))
     return F.scaled_dot_product_attention(

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from headwise.core.kernels import has_bfloat16, has_layouts
@@ -57,8 +56,10 @@ class Prepacked(nn.Linear):
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
         if not torch.is_inference_mode_enabled() or x.dim() != 2 or not self.layout.holds(self.weight, dtype):
             return super().forward(x)
-        more = rounded(len(x)) - len(x)
-        wide = F.pad(x.to(dtype), (0, 0, 0, more)) if more else x.to(dtype)  # [n + more in]
+        wide = x.to(dtype)
+        if rounded(len(x)) > len(x):
+            wide = x.new_empty(rounded(len(x)), self.in_features, dtype=dtype)  # what stands in the last rows is lost
+            wide[: len(x)] = x
         bias = None if self.bias is None else self.bias.to(dtype)
         made = torch.ops.mkldnn._linear_pointwise(wide, self.layout.laid_out, bias, "none", [], "")
         return made[: len(x)]

@@ -17,7 +17,7 @@ from headwise.insight.explanation import Array, plain
 from headwise.judging.metrics import METRICS
 from headwise.reading.batches import Examples
 from headwise.tasks.task import Task
-from headwise.training.loop import predicted
+from headwise.training.inference import predicted
 
 Done = Callable[[int, int], None]
 SHARES = tuple(share / 10 for share in range(10))

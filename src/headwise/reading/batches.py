@@ -17,7 +17,6 @@ from headwise.reading.text import Tokens
 
 Rows = npt.NDArray[np.int64]
 NOWHERE = -100  # the target at a token that does not count
-TOKENS_PER_PASS = 8192  # what one forward pass holds at most, unless one row alone is longer
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,11 +99,13 @@ def shuffled(rows: int, seed: int, epoch: int) -> Rows:
     return np.random.default_rng([seed, epoch]).permutation(rows)
 
 
-def passes(rows: Rows, lengths: npt.NDArray[np.int64], most_rows: int | None = None) -> Iterator[Rows]:
-    """Cut rows, in their order, into passes of at most most_rows rows and TOKENS_PER_PASS tokens."""
+def passes(
+    rows: Rows, lengths: npt.NDArray[np.int64], most_tokens: int, most_rows: int | None = None
+) -> Iterator[Rows]:
+    """Cut rows, in their order, into passes of at most so many tokens, unless one row alone is longer, and rows."""
     start, tokens = 0, 0
     for end, row in enumerate(rows):
-        full = tokens + lengths[row] > TOKENS_PER_PASS or end - start == most_rows
+        full = tokens + lengths[row] > most_tokens or end - start == most_rows
         if full and end > start:
             yield rows[start:end]
             start, tokens = end, 0

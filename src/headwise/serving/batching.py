@@ -26,7 +26,7 @@ from headwise.reading.text import Tokens
 from headwise.serving.limits import Limits
 from headwise.serving.refusals import Refused, overloaded
 from headwise.tasks.task import Array, Task
-from headwise.training.loop import predicted
+from headwise.training.inference import predicted
 from headwise.training.recipe import Precision
 
 GUESSED_RATE = 1000.0  # tokens a second of a model that was never measured

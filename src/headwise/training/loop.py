@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from headwise.core.packed import Packed
 from headwise.core.transformer import HeadedEncoder
-from headwise.reading.batches import Batch, Examples, Rows, by_length, passes, shuffled
-from headwise.reading.text import Tokens
+from headwise.reading.batches import Examples, Rows, passes, shuffled
 from headwise.tasks.task import Task
 from headwise.training.few_shot import contrasted, fit, in_pairs
+from headwise.training.inference import DTYPES, features, outputs_of, predicted
 from headwise.training.optimizers import learning, learning_rate, set_learning_rate
 from headwise.training.recipe import Precision, Recipe
 
-DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+TOKENS_PER_PASS = 8192  # a step of more is computed in parts
 
 
 @dataclass(frozen=True)
@@ -145,7 +144,7 @@ def one_step(state: State, task: Task, train: Examples, recipe: Recipe, steps: i
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed * 1_000_003 + state.step)
         state.model.train()
-        for some in passes(rows, train.lengths, recipe.batch_size):
+        for some in passes(rows, train.lengths, TOKENS_PER_PASS, recipe.batch_size):
             losses.append(one_pass(state, task, train, some, total, recipe))
     norm = nn.utils.clip_grad_norm_(state.model.parameters(), recipe.max_grad_norm or float("inf"))
     if not torch.isfinite(norm):
@@ -179,11 +178,6 @@ def one_pass(state: State, task: Task, train: Examples, rows: Rows, total: float
     return loss.item()
 
 
-def outputs_of(model: HeadedEncoder, batch: Batch, precision: Precision) -> Tensor:
-    """What the model makes of some sequences, or of the positions it is asked about. [k c], [n c] or [m c]"""
-    return model.outputs(batch.ids, batch.types, batch.asked, DTYPES[precision])
-
-
 def rows_of_step(step: int, train: Examples, recipe: Recipe) -> Rows:
     """The rows of a step, counted from 0; an epoch's last step takes what is left."""
     count = len(train)
@@ -197,55 +191,3 @@ def fit_head(model: HeadedEncoder, task: Task, train: Examples, precision: Preci
     """Make the head's last layer the best one for what the model makes of the training rows now."""
     vectors = torch.from_numpy(features(model, train.tokens, precision, model.head.features))
     fit(model.head, task, task.pooled(vectors, train.counts), train.batch(np.arange(len(train))))
-
-
-@torch.inference_mode()
-def predicted(
-    model: HeadedEncoder,
-    task: Task,
-    examples: Examples,
-    done: Callable[[int, int], None] | None = None,
-    precision: Precision = "float32",
-) -> tuple[Tensor, float]:
-    """What the task keeps and pools of what the model makes of every sequence [k c], or every token [n c]; and the mean
-    loss where there are targets.
-
-    done is told after each pass how many rows are done, and of how many; without targets, how many sequences.
-    """
-    if model.training:
-        model.eval()
-    counts = examples.counts
-    if examples.targets is None:  # rows do not matter before they are pooled, and a long one may need several passes
-        examples = replace(examples, counts=None)
-    pieces, rows_done, losses, order = [], 0, 0.0, by_length(examples.lengths)
-    for rows in passes(order, examples.lengths):
-        batch = examples.batch(rows)
-        outputs = outputs_of(model, batch, precision)
-        pieces.append(task.kept(outputs, batch))
-        rows_done += len(rows)
-        if done is not None:
-            done(rows_done, len(examples))
-        if examples.targets is not None:
-            losses += float(task.losses(task.pooled(outputs, batch.counts), batch).sum())
-    outputs, at = torch.cat(pieces), examples.sequences(order)
-    if model.head.spec.pool is None:
-        at = examples.places(at)
-    total = math.nan if examples.targets is None else float(task.weights(examples.targets[order]).sum())
-    outputs = torch.empty_like(outputs).index_copy_(0, torch.from_numpy(at), outputs)
-    return task.pooled(outputs, counts), losses / total
-
-
-@torch.inference_mode()
-def features(
-    model: HeadedEncoder,
-    tokens: Tokens,
-    precision: Precision = "float32",
-    pooled: Callable[[Packed], Tensor] = Packed.means,
-) -> np.ndarray[Any, Any]:
-    """What the encoder makes of every sequence: the mean over its positions, or what else is made of them. [b d]"""
-    if model.training:
-        model.eval()
-    order, examples = by_length(tokens.lengths), Examples(tokens)
-    batches = (examples.batch(rows) for rows in passes(order, tokens.lengths))
-    vectors = torch.cat([pooled(model.states(batch.ids, batch.types, DTYPES[precision])) for batch in batches])
-    return torch.empty_like(vectors).index_copy_(0, torch.from_numpy(order), vectors).numpy()

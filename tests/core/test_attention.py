@@ -265,21 +265,24 @@ def test_plain_kernels_are_the_fast_ones_formula(dtype, monkeypatch):
     assert (fast - plain).abs().max() < (1e-6 if dtype == torch.float32 else 0.03)
 
 
+@pytest.mark.parametrize("keys", [7, kernels.ASKED_SHORT + 2])
 @pytest.mark.parametrize(("heads", "kv_heads"), [(4, 4), (4, 2)])
-def test_the_kernel_of_bfloat16_is_the_formula_within_its_rounding(heads, kv_heads):
+def test_the_kernels_of_bfloat16_are_the_formula_within_its_rounding(heads, kv_heads, keys):
     generator = torch.Generator().manual_seed(0)
 
     def draw(*shape):
         return torch.randn(*shape, generator=generator)
 
-    query, key, value = draw(2, heads, 9, 8), draw(2, kv_heads, 7, 8), draw(2, kv_heads, 7, 8)
-    mask, bias = draw(2, 1, 9, 7) > -1, draw(heads, 9, 7)
+    query, key, value = draw(2, heads, 9, 8), draw(2, kv_heads, keys, 8), draw(2, kv_heads, keys, 8)
+    mask, bias = draw(2, 1, 9, keys) > -1, draw(heads, 9, keys)
     sides = []
     for dtype in (torch.float32, torch.bfloat16):
         parts = [part.to(dtype, copy=True).requires_grad_() for part in (query, key, value)]
         y = kernels.attend(*parts, mask=mask, bias=bias.to(dtype), scale=None, dropout=0.0)
         y.sum().backward()
         sides.append([y, *(part.grad for part in parts)])
+        asked = [part.detach() for part in parts]  # by another kernel, or up to another length
+        sides[-1].append(kernels.attend(*asked, mask=mask, bias=bias.to(dtype), scale=None, dropout=0.0))
     for exact, rounded in zip(*sides, strict=True):
         assert rounded.dtype == torch.bfloat16 and rounded.shape == exact.shape
         assert (exact - rounded.float()).abs().max() < 0.03 * exact.abs().max()

@@ -1,6 +1,8 @@
 """The kernels of attention: one written out, to be read and watched, and the fastest for where it runs.
 
-| on a CPU in bfloat16, up to 512 keys | written out: the fused kernel takes up to twice as long, its backward 8 times |
+| on a CPU in bfloat16, with gradients, up to 512 keys | written out: the fused backward takes up to 8 times as long |
+| the same without, up to 128 | written out: the fused kernel takes up to twice as long |
+| the same, above that | the fused kernel in float32, which it is faster in |
 | all else | PyTorch's fused kernels (Dao et al. 2022, arXiv:2205.14135), which never hold the weights |
 
 With HEADWISE_KERNELS=plain everything is written out, to compare with.
@@ -19,7 +21,8 @@ from torch import Tensor
 
 Kernels = Literal["auto", "plain"]
 VARIABLE = "HEADWISE_KERNELS"
-SHORT = 512  # keys; the weights of longer sequences take more memory than the fused kernel takes time
+SHORT = 512  # keys; with gradients, weights of longer sequences take more memory than the fused kernel takes time
+ASKED_SHORT = 128  # without, making room for the weights of longer ones takes longer than the fused kernel does
 
 
 def weights(query: Tensor, key: Tensor, *, mask: Tensor | None, bias: Tensor | None, scale: float | None) -> Tensor:
@@ -29,7 +32,7 @@ def weights(query: Tensor, key: Tensor, *, mask: Tensor | None, bias: Tensor | N
     if bias is not None:
         scores = scores + bias
     if mask is not None:
-        scores = scores.masked_fill_(~mask, float("-inf"))
+        scores += torch.zeros(mask.shape, dtype=scores.dtype, device=scores.device).masked_fill_(~mask, float("-inf"))
     return scores.softmax(-1)
 
 
@@ -49,12 +52,18 @@ def attend(
     """
     shared = query.dim() > 2 and query.shape[-3] != key.shape[-3]
     half = query.device.type == "cpu" and query.dtype == torch.bfloat16
-    if plain() or (half and key.shape[-2] <= SHORT):
+    short = SHORT if query.requires_grad else ASKED_SHORT
+    if plain() or (half and key.shape[-2] <= short):
         if shared:  # [… k s w] -> [… h s w]
             key, value = (x.repeat_interleave(query.shape[-3] // x.shape[-3], -3) for x in (key, value))
         with torch.autocast("cpu", enabled=False):  # which would hold the weights in float32, to be rounded afterwards
             mixing = weights(query, key, mask=mask, bias=bias, scale=scale)  # [… h t s]
             return F.dropout(mixing, dropout).to(value.dtype) @ value
+    if half and not query.requires_grad:
+        bias = None if bias is None else bias.float()
+        with torch.autocast("cpu", enabled=False):
+            parts = query.float(), key.float(), value.float()
+            return attend(*parts, mask=mask, bias=bias, scale=scale, dropout=dropout).to(query.dtype)
     if bias is not None:
         mask = bias if mask is None else bias.masked_fill(~mask, float("-inf"))
     return F.scaled_dot_product_attention(
@@ -104,5 +113,5 @@ def chosen() -> dict[str, str]:
         "matrix products, asking": f"float32, bfloat16 where told to; weights {laid_out}",
         "attention in float32": fused,
         "attention in bfloat16, training": fused if plain() else f"written out up to {SHORT} keys, then {fused}",
-        "attention in bfloat16, asking": fused if plain() else f"{fused} in float32",
+        "attention in bfloat16, asking": fused if plain() else f"written out up to {ASKED_SHORT} keys, then {fused}",
     }

@@ -1,6 +1,7 @@
 """Fine-tuning speed beside Hugging Face's Trainer: real tokens a second, in turn, on the same model, rows and batches.
 
     python benchmarks/speed.py TABLE [--model minilm] [--against default best tutorial] [--words 128] [--rounds 5]
+                               [--frozen-layers 4]
 
 TABLE has columns text and label. Each round trains the same number of steps with headwise and then with each peer, in
 one process and with the same threads; what a step of either takes is counted from the batch to the update, tokenizing
@@ -11,18 +12,25 @@ is not. headwise reads the rows in random order. Peers:
               found by a try of each before the rounds; --random has it read rows in random order, too
     tutorial  fp32, every text padded to 128 tokens
 
---words cuts texts into ones of so many words, all alike, to measure without ragged lengths. Prints a row for each peer:
-the median over the rounds of headwise's rate divided by the peer's in the same round, and the smallest and largest.
+--model bert-base is one of 12 × 768 with random weights. --words cuts texts into ones of so many words, all alike, to
+measure without ragged lengths. With --frozen-layers the embeddings and so many of the lowest blocks rest on both sides;
+the time in which headwise computes what they make of the rows, once, counts in equal parts in the steps of EPOCHS
+epochs. Prints a row for each peer: the median over the rounds of headwise's rate divided by the peer's in the same
+round, and the smallest and largest; with --memory also the most physical memory of a process that trains with headwise
+alone, or with one peer alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import platform
+import resource
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -32,6 +40,8 @@ import torch
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    BertConfig,
+    BertModel,
     PrinterCallback,
     Trainer,
     TrainerCallback,
@@ -44,11 +54,13 @@ from headwise.job import Job, prepared
 from headwise.progress import Narrator
 from headwise.reading.records import from_columns
 from headwise.reading.tables import read
+from headwise.training.frozen import frozen
 from headwise.training.loop import State, Step, training
 from headwise.training.optimizers import optimizer
 from headwise.training.vocabulary import vocabulary_in_use
 
 PAD_TO = 128  # of most tutorials
+EPOCHS = 3  # of the run that keeping what frozen layers make is for
 WARM = 3  # steps before the clock starts: kernels are chosen, memory is taken
 
 
@@ -84,13 +96,16 @@ class Clock(TrainerCallback):
 
 def rates_of_ours(job: Job, steps: int) -> Iterator[float]:
     """Real tokens a second, over so many steps at a time."""
-    model = job.checkpoint.model
-    with vocabulary_in_use(model, job.train, job.valid) as (rows, valid):
+    model, began = job.checkpoint.model, time.perf_counter()
+    with ExitStack() as stack:
+        rows, valid = stack.enter_context(vocabulary_in_use(model, job.train, job.valid))
+        rows, valid = stack.enter_context(frozen(model, job.recipe, rows, valid))
+        before = (time.perf_counter() - began) / (EPOCHS * job.recipe.steps_per_epoch(len(rows)))  # of a step
         state = State(model, optimizer(model, job.recipe))
         events = (one for one in training(state, job.data.task, rows, valid, job.recipe) if isinstance(one, Step))
         while True:
             done = [next(events) for _ in range(steps + WARM)][WARM:]
-            yield sum(one.tokens for one in done) / sum(one.seconds for one in done)
+            yield sum(one.tokens for one in done) / sum(one.seconds + before for one in done)
 
 
 def rates_of(peer: Peer, job: Job, steps: int) -> Iterator[float]:
@@ -105,6 +120,9 @@ def rates_of(peer: Peer, job: Job, steps: int) -> Iterator[float]:
         attn_implementation=peer.attention,
         ignore_mismatched_sizes=True,
     )
+    if job.recipe.frozen_layers:
+        for part in (model.base_model.embeddings, *model.base_model.encoder.layer[: job.recipe.frozen_layers]):
+            part.requires_grad_(False)
     clock = Clock()
 
     def collate(batch: list[dict]) -> dict[str, torch.Tensor]:
@@ -164,6 +182,39 @@ def rows_of(table: Path, words: int | None, most: int) -> object:
     return from_columns({"text": texts, "label": labels})
 
 
+def bert_base(place: Path) -> str:
+    """The directory of a BERT as large as the base one, of random weights, with the starter's tokenizer."""
+    torch.manual_seed(0)
+    tokenizer = AutoTokenizer.from_pretrained(str(locate("minilm")))
+    BertModel(BertConfig(vocab_size=len(tokenizer))).save_pretrained(place)
+    tokenizer.save_pretrained(place)
+    return str(place)
+
+
+def settled(given: argparse.Namespace) -> Job:
+    """What both sides train."""
+    torch.set_num_threads(given.threads)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    chatter.set_verbosity_error()
+    chatter.disable_progress_bar()
+    options = {
+        "max_length": given.max_length,
+        "batch_size": given.batch_size,
+        "frozen_layers": given.frozen_layers,
+        "eval_steps": 10**9,
+        "epochs": 1000,
+    }
+    rows = rows_of(given.table, given.words, given.rows)
+    return prepared(rows, None, None, given.model, options, Narrator(quiet=True))
+
+
+def memory(given: argparse.Namespace, peer: Peer | None) -> float:
+    """The most that a process has in physical memory which trains some steps, in MiB. None: with headwise."""
+    job = settled(given)
+    next(rates_of_ours(job, given.steps) if peer is None else rates_of(peer, job, given.steps))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", type=Path)
@@ -173,21 +224,25 @@ def main() -> None:
     )
     parser.add_argument("--words", type=int, help="texts of so many words each")
     parser.add_argument("--max-length", type=int, default=512)
+    parser.add_argument("--frozen-layers", type=int, default=0)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--steps", type=int, default=20, help="of a round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rows", type=int, default=4000)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--random", action="store_true", help="the best peer does not batch rows of like length")
+    parser.add_argument("--memory", action="store_true", help="also the peak memory of each")
     parser.add_argument("--no-compile", action="store_true", help="leave out the compiled set-ups")
     given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    chatter.set_verbosity_error()
-    chatter.disable_progress_bar()
-    options = {"max_length": given.max_length, "batch_size": given.batch_size, "eval_steps": 10**9, "epochs": 1000}
-    rows = rows_of(given.table, given.words, given.rows)
-    job = prepared(rows, None, None, given.model, options, Narrator(quiet=True))
+    with tempfile.TemporaryDirectory() as place:
+        if given.model == "bert-base":
+            given.model = bert_base(Path(place))
+        compare(given)
+
+
+def compare(given: argparse.Namespace) -> None:
+    """All rounds, and the table."""
+    job = settled(given)
     lengths = job.train.lengths
     print(f"{len(lengths):,} rows of {lengths.mean():.0f} tokens ({lengths.min()} to {lengths.max()})")
     print(f"{given.model}, batches of {given.batch_size}, {given.rounds} rounds of {given.steps} steps")
@@ -201,12 +256,21 @@ def main() -> None:
     for rates in theirs.values():
         next(rates)  # compiles
     rounds = [(next(ours), {name: next(rates) for name, rates in theirs.items()}) for _ in range(given.rounds)]
-    print("\n| | tokens/s | headwise is faster by (smallest to largest of the rounds) |\n|---|---|---|")
-    print(f"| headwise, {job.recipe.precision}, random order | {np.median([mine for mine, _ in rounds]):,.0f} | |")
+    used: dict[str | None, str] = dict.fromkeys((None, *given.against), "")
+    for name in used if given.memory else ():
+        with multiprocessing.get_context("spawn").Pool(1) as process:
+            used[name] = f"{process.apply(memory, (given, None if name is None else peers[name])):,.0f} MiB"
+    print("\n| | tokens/s | headwise is faster by (smallest to largest of the rounds) | peak memory |")
+    print("|---|---|---|---|")
+    middle = np.median([mine for mine, _ in rounds])
+    print(f"| headwise, {job.recipe.precision}, random order | {middle:,.0f} | | {used[None]} |")
     for name in given.against:
         ratios = sorted(mine / others[name] for mine, others in rounds)
         rate, middle = np.median([others[name] for _, others in rounds]), np.median(ratios)
-        print(f"| {name}: {peers[name]} | {rate:,.0f} | {middle:.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) |")
+        print(
+            f"| {name}: {peers[name]} | {rate:,.0f} | {middle:.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) "
+            f"| {used[name]} |"
+        )
 
 
 if __name__ == "__main__":

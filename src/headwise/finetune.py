@@ -27,6 +27,7 @@ from headwise.progress import Narrator
 from headwise.results import finish, judged_before, write_run
 from headwise.tasks.text_classification import TextClassification
 from headwise.training.data import Source
+from headwise.training.frozen import frozen
 from headwise.training.loop import Evaluation, NotFinite, State, Step, training
 from headwise.training.lora import adapted
 from headwise.training.optimizers import optimizer
@@ -196,10 +197,10 @@ def run(job: Job, place: Path | None, resume: bool, listeners: Sequence[Listener
     """Train to the end, with checkpoints below place, and leave the model with its best weights."""
     model, checkpoints = job.checkpoint.model, None if place is None else place / CHECKPOINTS
     recipe = job.recipe
-    with (
-        vocabulary_in_use(model, job.train, job.valid) as (rows, valid),
-        adapted(model, recipe.lora_rank, recipe.seed),
-    ):
+    with ExitStack() as stack:
+        rows, valid = stack.enter_context(vocabulary_in_use(model, job.train, job.valid))
+        rows, valid = stack.enter_context(frozen(model, recipe, rows, valid, counting=narrator.counting))
+        stack.enter_context(adapted(model, recipe.lora_rank, recipe.seed))
         state = State(model, optimizer(model, recipe))
         if checkpoints is not None and resume:
             go_on(job, state, checkpoints, narrator)

@@ -22,6 +22,7 @@ from headwise.reading.text import TextTokenizer, Tokens
 from headwise.tasks.windowed import Windowed
 from headwise.training import few_shot
 from headwise.training.data import Asked, Data, Source, read_data
+from headwise.training.frozen import rest
 from headwise.training.lora import economy
 from headwise.training.recipe import Recipe
 
@@ -94,13 +95,20 @@ def prepared(
     start = partial(started, directory, recipe, len(task.labels), purpose, redraw)
     checkpoint = start(seed=seed)
     data = replace(data, task=task.settled(recipe.class_weights, recipe.label_smoothing, data.train.truth))
+    blocks = len(checkpoint.model.encoder.blocks)
+    if recipe.frozen_layers > blocks:
+        raise InputError(
+            f"frozen_layers is {recipe.frozen_layers}, expected at most {blocks}, as many as the model has"
+        )
     most = min(recipe.max_length or checkpoint.max_length, checkpoint.max_length)
     tokenizer = TextTokenizer.read(directory, most, checkpoint.vocab_size, recipe.max_windows or 1)
     with narrator.wait("reading the texts"):
         examples, recipe = read_texts(data, tokenizer, recipe)
     cuts = [sizes(name, one, tokenizer, task.apart) for name, one in examples.items()]
+    if recipe.frozen_layers:
+        said.append(rest(checkpoint.model, recipe.frozen_layers))
     if recipe.lora_rank:
-        said.append(economy(checkpoint.model, recipe.lora_rank))
+        said.append(economy(checkpoint.model, recipe.lora_rank, recipe.frozen_layers))
     notes = [*checkpoint.notes, *said, *cuts, *unknown(examples["train"].tokens, name)]
     settled = [f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in shown(recipe)]
     narrator.say(*notes, f"recipe: {', '.join(settled)}")

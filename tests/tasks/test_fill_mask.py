@@ -162,6 +162,13 @@ FAST = {
 }
 
 
+def test_words_are_learnt_above_frozen_layers(directory, films, table, tmp_path):
+    file = table(tmp_path / "texts.tsv", [(text,) for text, _ in films], "text")
+    model = headwise.train(file, file, model=str(directory("bert")), **FAST | {"epochs": 20, "frozen_layers": 1})
+    first, last = (model.report.verdicts[at].scores.log_likelihood for at in (0, -1))
+    assert last > first + 0.1
+
+
 @pytest.fixture(scope="module")
 def run_of(directory, films, table, tmp_path_factory):
     """Train once for each family: the model in memory, its directory, its table."""

@@ -38,15 +38,15 @@ class Adapted(nn.Linear):
         layer.weight += SCALE * self.up @ self.down
 
 
-def layers(model: HeadedEncoder) -> list[tuple[nn.Module, str, nn.Linear]]:
-    """Every linear layer of the blocks, with the module it is in and its name there.
+def layers(model: HeadedEncoder, frozen: int = 0) -> list[tuple[nn.Module, str, nn.Linear]]:
+    """Every linear layer of the blocks above the frozen ones, with the module it is in and its name there.
 
     All of them, not just query and value: that is what comes near training everything (Dettmers et al. 2023,
     arXiv:2305.14314, figure 2).
     """
     return [
         (part, name, layer)
-        for part in model.encoder.blocks.modules()
+        for part in model.encoder.blocks[frozen:].modules()
         for name, layer in part.named_children()
         if isinstance(layer, nn.Linear)
     ]
@@ -70,9 +70,9 @@ def adapted(model: HeadedEncoder, rank: int, seed: int) -> Iterator[None]:
         model.encoder.requires_grad_()
 
 
-def economy(model: HeadedEncoder, rank: int) -> str:
+def economy(model: HeadedEncoder, rank: int, frozen: int = 0) -> str:
     """How many weights learn where adapters do, and what that saves."""
-    found = layers(model)
+    found = layers(model, frozen)
     some = sum(rank * (layer.in_features + layer.out_features) for _, _, layer in found)
     some += sum(weight.numel() for weight in model.head.parameters())
     every = sum(weight.numel() for weight in model.parameters())

@@ -52,6 +52,7 @@ class Recipe:
         "fit the head to means over positions, then also compare rows of a class with others: for few rows per class",
     )
     lora_rank: int = knob(0, "adapters of this rank learn in place of the encoder, often 4 to 64; 0: none do (0)", 0)
+    frozen_layers: int = knob(0, "the embeddings and so many of the lowest blocks do not learn; 0: all do (0)", 0)
     max_length: int | None = knob(None, "tokens of a text at most; else what the model can take", 3)
     max_windows: int | None = knob(
         None, "of max_length tokens, in which a longer text is read, 1: it is cut; else 16 where texts need it", 1

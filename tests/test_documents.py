@@ -26,6 +26,7 @@ DOCUMENTS = [
     "docs/trust.md",
     "docs/serving.md",
     "docs/exporting.md",
+    "docs/speed.md",
     "docs/transformer.md",
     "CONTRIBUTING.md",
     *(f"docs/tasks/{page.name}" for page in sorted((ROOT / "docs/tasks").glob("*.md"))),

@@ -38,7 +38,8 @@ Run = Annotated[Path, typer.Argument(help="directory of a finished run, or any H
 PREFIXES = ("query_prefix", "document_prefix")  # a model keeps those of its training
 LOCAL = "127.0.0.1"
 Precise = Annotated[
-    Precision, typer.Option(help="of matrix products: bfloat16 takes half the time where the processor computes in it")
+    Precision,
+    typer.Option(help="of matrix products: bfloat16 takes half the time on some processors, as `headwise info` tells"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="print JSON for programs")]
 

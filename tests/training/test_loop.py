@@ -11,6 +11,7 @@ import torch
 
 import headwise
 from headwise import finetune
+from headwise.core import kernels
 from headwise.families.checkpoint import read_model
 from headwise.reading import batches
 from headwise.reading.batches import Examples
@@ -330,9 +331,15 @@ def test_bfloat16_learns_what_float32_learns(trained, examples):
     assert {weight.dtype for weight in short.model.state_dict().values()} == {torch.float32}
 
 
-def test_a_machine_without_bfloat16_trains_in_float32(monkeypatch):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False})
-    assert Recipe.of(100, 384).precision == "float32"
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
-    assert Recipe.of(100, 384).precision == "bfloat16"
-    assert Recipe.of(100, 384, precision="float32").precision == "float32"
+@pytest.mark.parametrize(
+    ("instructions", "half", "precision"), [(False, 1, "float32"), (True, 9, "float32"), (True, 1, "bfloat16")]
+)
+def test_it_trains_in_bfloat16_where_that_is_faster(instructions, half, precision, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": instructions})
+    monkeypatch.setattr(kernels, "seconds", lambda x: half if x.dtype == torch.bfloat16 else 5)
+    kernels.bfloat16_pays.cache_clear()
+    try:
+        assert Recipe.of(100, 384).precision == precision
+        assert Recipe.of(100, 384, precision="float32").precision == "float32"
+    finally:
+        kernels.bfloat16_pays.cache_clear()

@@ -61,7 +61,7 @@ class Recipe:
     metric: str | None = knob(
         None, "chooses the best weights; else the task's first: accuracy, f1, pearson, … (a wrong name lists all)"
     )
-    precision: Precision = knob("float32", "of matrix products; else bfloat16 where the processor computes in it")
+    precision: Precision = knob("float32", "of matrix products; else bfloat16 where the processor is faster in it")
     patience: int = knob(5, "evaluations without a better metric before stopping; 0: never stop early (5)", 0)
     seed: int = knob(42, "of splits, order, dropout and head (42)", 0, 2**32 - 1)
 
@@ -78,7 +78,7 @@ class Recipe:
 
         Small models want a larger learning rate, adapters one LORA_RATE times as large; small sets smaller batches
         and at least LEAST_STEPS steps. A run that sees every row once has nothing to learn by heart, and goes
-        without dropout. Matrix products are in bfloat16 where the processor has instructions for it.
+        without dropout. Matrix products are in bfloat16 where that is faster.
         """
         names = [one.name for one in fields(Recipe)]
         unknown = set(given) - set(names)
@@ -99,7 +99,7 @@ class Recipe:
             "epochs": epochs,
             "dropout": 0.0 if epochs <= 1 else None,
             "eval_steps": max(1, round(epochs * steps)) if given.get("few_shot") else None,  # too few rows to choose by
-            "precision": "bfloat16" if kernels.has_bfloat16() else "float32",
+            "precision": "bfloat16" if kernels.bfloat16_pays() else "float32",
         }
         return Recipe(**(defaults | given))
 

@@ -252,7 +252,7 @@ def test_every_hyperparameter_reaches_the_recipe(trained, tmp_path):
         "adam_beta1": 0.8, "adam_beta2": 0.9, "adam_epsilon": 1e-6, "momentum": 0.5, "weight_decay": 0.1,
         "layerwise_decay": 0.9, "lr_scheduler_type": "cosine", "warmup_ratio": 0.2, "max_grad_norm": 2.0,
         "dropout": 0.05, "label_smoothing": 0.1, "max_length": 20, "eval_steps": 2, "metric": "macro_f1",
-        "patience": 3, "seed": 5, "precision": "float32", "lora_rank": 2, "max_windows": 3,
+        "patience": 3, "seed": 5, "precision": "float32", "lora_rank": 2, "frozen_layers": 1, "max_windows": 3,
     }  # fmt: skip
     words = [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", value)]
     code, _, said = trained(*words, "--class-weights", "good=2,bad=0.5", "--no-baselines")

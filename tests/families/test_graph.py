@@ -12,6 +12,7 @@ from headwise.errors import InputError
 from headwise.families.averaging import averaged
 from headwise.families.checkpoint import read_model, write_config
 from headwise.families.graph import GRAPH, QUANTISER, Graph, is_graph, quantise, read_graph, write_graph
+from headwise.training.inference import pass_by_pass
 
 LENGTHS = [(1,), (30,), (1, 7, 30, 29, 12)]
 ONE_TYPE = {"Roberta", "XLMRoberta", "Camembert"}
@@ -89,7 +90,7 @@ def test_in_8_bits_an_answer_does_not_depend_on_its_neighbours(exported, ragged,
     ours, graph = exported("Bert", "ForSequenceClassification")
     quantise(tmp_path / "onnx" / GRAPH, tmp_path / "eight.onnx")
     eight = Graph(tmp_path / "eight.onnx", ours.encoder.spec, ours.head.spec, "ForSequenceClassification")
-    assert eight.quantised and eight.session.get_modelmeta().producer_name == QUANTISER
+    assert eight.quantised and eight.session().get_modelmeta().producer_name == QUANTISER
     assert not graph.quantised and eight.bound > graph.bound
     assert (tmp_path / "eight.onnx").stat().st_size < (tmp_path / "onnx" / GRAPH).stat().st_size
     ids, _ = ragged()
@@ -118,3 +119,18 @@ def test_without_onnxruntime_it_says_what_to_install(exported, tmp_path, monkeyp
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     with pytest.raises(InputError, match=r"this needs onnxruntime; install it: pip install 'headwise\[onnx\]'"):
         read_graph(tmp_path / "onnx", "ForSequenceClassification")
+
+
+def test_passes_at_once_are_asked_with_a_core_each(exported, ragged):
+    torch.set_num_threads(2)
+    try:
+        ours, graph = exported("Bert", "ForSequenceClassification")
+        ids, _ = ragged((5, 7, 9, 11))
+        parts = [Packed.of([part]) for part in ids.unpack()]
+        assert set(graph.sessions) == {2}
+        found = torch.cat(list(pass_by_pass(lambda part: graph.outputs(part, torch.zeros_like(part.data)), parts)))
+    finally:
+        torch.set_num_threads(1)
+    assert set(graph.sessions) == {2, 1}
+    with torch.inference_mode():
+        assert torch.allclose(found, ours.outputs(ids, torch.zeros_like(ids.data)), atol=1e-5)

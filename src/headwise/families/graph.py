@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
@@ -125,12 +126,14 @@ class Graph(HeadedEncoder):
     def __init__(self, file: Path, stack: spec.Stack, head: spec.Head, purpose: Purpose):
         with torch.device("meta"):
             super().__init__(stack, head)
-        self.session = opened(file)
-        self.quantised = self.session.get_modelmeta().producer_name == QUANTISER
+        self.file, self.opening = file, Lock()
+        self.sessions: dict[int, Any] = {}  # by the number of their threads
+        session = self.session()
+        self.quantised = session.get_modelmeta().producer_name == QUANTISER
         self.bound = 1e-2 if self.quantised else HeadedEncoder.bound  # type: ignore[misc]
         self.wanted = names_of(purpose)[-1:] if purpose == "Model" else names_of(purpose)
-        self.inputs = {one.name for one in self.session.get_inputs()}
-        there = {one.name for one in self.session.get_outputs()}
+        self.inputs = {one.name for one in session.get_inputs()}
+        there = {one.name for one in session.get_outputs()}
         known = {"input_ids", "attention_mask", "token_type_ids"}
         if not {"input_ids", "attention_mask"} <= self.inputs <= known or not there.issuperset(self.wanted):
             raise InputError(
@@ -154,11 +157,19 @@ class Graph(HeadedEncoder):
                 places.append(part.positions[kept])
         return torch.cat(pieces)[torch.cat(places).argsort()]
 
+    def session(self) -> Any:
+        """One with as many threads as torch has here: passes that are computed at once have a core each."""
+        with self.opening:
+            threads = torch.get_num_threads()
+            if threads not in self.sessions:
+                self.sessions[threads] = opened(self.file, threads)
+            return self.sessions[threads]
+
     def run(self, part: Rectangle, ids: Tensor, types: Tensor) -> Tensor:
         """ids [n], types [n] -> what the graph makes of a rectangle of them. [rows c] or [rows t c]"""
         given = {"input_ids": part.pad(ids), "attention_mask": part.real.long(), "token_type_ids": part.pad(types)}
         feed = {name: given[name].numpy() for name in self.inputs}
-        made = [torch.from_numpy(one) for one in self.session.run(list(self.wanted), feed)]
+        made = [torch.from_numpy(one) for one in self.session().run(list(self.wanted), feed)]
         return made[0] if len(made) == 1 else torch.stack(made, -1)
 
     def rectangles(self, lengths: Lengths) -> Iterator[Rectangle]:
@@ -170,12 +181,12 @@ class Graph(HeadedEncoder):
                 yield Rectangle(lengths, part.rows[start : start + most])
 
 
-def opened(file: Path) -> Any:
-    """A session of ONNX Runtime with as many threads as torch has."""
+def opened(file: Path, threads: int) -> Any:
+    """A session of ONNX Runtime with so many threads."""
     with needed():
         import onnxruntime
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
+    options.intra_op_num_threads = threads
     options.log_severity_level = 4
     try:
         return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])

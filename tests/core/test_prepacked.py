@@ -8,8 +8,11 @@ import pytest
 import torch
 from torch import nn
 
+from headwise.core import spec
+from headwise.core.attention import Attention
 from headwise.core.kernels import has_bfloat16
-from headwise.core.prepacked import Prepacked, compile_products, prepack, rounded
+from headwise.core.packed import Packed
+from headwise.core.prepacked import Prepacked, PrepackedAttention, compile_products, prepack, rounded
 
 
 @pytest.fixture
@@ -62,7 +65,7 @@ def test_a_layout_is_what_is_multiplied(layers):
     with torch.inference_mode():
         torch.ops.mkldnn._linear_pointwise  # noqa: B018  there, or the fixture skips
         packed[0].layout = copy.copy(packed[0].layout)
-        object.__setattr__(packed[0].layout, "laid_out", torch.ops.mkldnn._reorder_linear_weight(torch.zeros(80, 48)))
+        object.__setattr__(packed[0].layout, "weight", torch.ops.mkldnn._reorder_linear_weight(torch.zeros(80, 48)))
         assert torch.allclose(packed[0](torch.randn(3, 48)), packed[0].bias.expand(3, 80))
 
 
@@ -116,7 +119,7 @@ def test_a_layer_is_laid_out_anew_for_another_type_only(layers):
     assert packed[0].layout is before
     if has_bfloat16():
         prepack(packed, torch.bfloat16)
-        assert packed[0].layout.laid_out.dtype == torch.bfloat16
+        assert packed[0].layout.weight.dtype == torch.bfloat16
 
 
 def test_what_was_compiled_is_all_that_is_multiplied(layers, products):
@@ -128,3 +131,43 @@ def test_what_was_compiled_is_all_that_is_multiplied(layers, products):
         for n in range(1, 71):
             packed(torch.randn(n, 48))
     assert len(products) == 140 and set(products) <= known
+
+
+@pytest.fixture
+def attentions() -> tuple[Attention, Attention]:
+    """Grouped ones, plain and prepacked."""
+    torch.manual_seed(0)
+    plain = Attention(spec.Attention(n_heads=4, n_kv_heads=2, d_head=8), 48).eval()
+    packed = copy.deepcopy(plain)
+    prepack(packed)
+    if not isinstance(packed, PrepackedAttention):
+        pytest.skip("PyTorch has no oneDNN here")
+    return plain, packed
+
+
+def test_query_key_and_value_are_one_product(attentions, products):
+    plain, packed = attentions
+    x = Packed.of([torch.randn(n, 48) for n in (5, 3, 9)])
+    with torch.inference_mode():
+        assert torch.allclose(packed(x), plain(x), atol=1e-5) and len(products) == 2  # theirs, and that of out
+        memory = Packed.of([torch.randn(n, 48) for n in (2, 6, 4)])
+        assert torch.allclose(packed(x, memory), plain(x, memory), atol=1e-5) and len(products) == 3
+    packed(Packed.of(x.unpack())).sum().backward()
+    assert packed.key.weight.grad is not None and set(packed.state_dict()) == set(plain.state_dict())
+
+
+def test_a_layer_that_changes_or_is_replaced_is_multiplied_itself(attentions):
+    plain, packed = attentions
+    x = Packed.of([torch.randn(5, 48)])
+    with torch.no_grad():
+        for one in attentions:
+            one.key.bias.add_(1)
+            one.value.weight.mul_(2)
+    with torch.inference_mode():
+        assert torch.allclose(packed(x), plain(x), atol=1e-5)
+    prepack(packed)
+    for one in attentions:
+        one.query = nn.Sequential(one.query, nn.Tanh())
+        one.query.weight, one.query.bias = one.query[0].weight, one.query[0].bias
+    with torch.inference_mode():
+        assert torch.allclose(packed(x), plain(x), atol=1e-5)

@@ -64,10 +64,13 @@ class Watch:
 
 def visible(targets: Tensor, sources: Tensor, layer: spec.Attention) -> Tensor | None:
     """The layer's mask between places [t] and [s], true where seen: [t s], or None where all see all."""
+    if layer.window is None and not layer.causal:
+        return None
     distance = targets[:, None] - sources
-    past, near = distance >= 0, None if layer.window is None else distance.abs() <= layer.window
-    if near is None:
-        return past if layer.causal else None
+    past = distance >= 0
+    if layer.window is None:
+        return past
+    near = distance.abs() <= layer.window
     return past & near if layer.causal else near
 
 
@@ -133,9 +136,8 @@ class Attention(nn.Module):
     ) -> Tensor:
         """x [n d], memory [m d] (none: x itself) -> [n d]"""
         source = x if memory is None else memory
-        query = self.query(x.data).unflatten(1, (-1, self.spec.d_head))  # [n h w]
-        key = self.key(source.data).unflatten(1, (-1, self.spec.d_head))  # [m k w]
-        value = self.value(source.data).unflatten(1, (-1, self.spec.d_head))  # [m k w]
+        parts, width = self.projected(x, source), self.spec.d_head
+        query, key, value = (part.view(part.shape[0], -1, width) for part in parts)  # [n h w], [m k w] twice
         if self.spec.rotary is not None:
             query = rotate(query, x.lengths.positions, self.spec.rotary)
             key = rotate(key, source.lengths.positions, self.spec.rotary)
@@ -146,6 +148,10 @@ class Attention(nn.Module):
                 return self.out(self.mix(kept[layer], source.with_data(value)).flatten(1))
         mixed = self.attend(x.with_data(query), source.with_data(key), source.with_data(value), bias)  # [n h w]
         return self.out(mixed.flatten(1))
+
+    def projected(self, x: Packed, source: Packed) -> tuple[Tensor, Tensor, Tensor]:
+        """Query, key and value of all heads, one after the other. x [n d], source [m d] -> [n h·w], [m k·w] twice"""
+        return self.query(x.data), self.key(source.data), self.value(source.data)
 
     def attend(self, query: Packed, key: Packed, value: Packed, bias: RelativeBias | None) -> Tensor:
         """The fast kernel, once for each rectangle of sequences of like length. -> [n h w]"""
@@ -166,13 +172,12 @@ class Attention(nn.Module):
         self, target: Rectangle, source: Rectangle, bias: RelativeBias | None
     ) -> tuple[Tensor | None, Tensor | None]:
         """What a rectangle's cells may see, broadcast to [rows h t s], and what is added to their scores [h t s]."""
-        targets, sources = (torch.arange(side.width, device=side.lengths.device) for side in (target, source))
-        mask = visible(targets, sources, self.spec)
+        mask = visible(target.places, source.places, self.spec)
         if not source.full:
-            real = source.real[:, None, None]  # [rows 1 1 s]
+            real = source.keys  # [rows 1 1 s]
             # Padding sees everything: nobody reads its row, but a row that sees nothing would be NaN.
             mask = real if mask is None else mask & real | ~target.real[:, None, :, None]
-        return mask, None if bias is None else bias(targets, sources)
+        return mask, None if bias is None else bias(target.places, source.places)
 
     def weigh(
         self, query: Packed, key: Packed, bias: RelativeBias | None, heads: Sequence[int] | None

@@ -92,13 +92,23 @@ class Rectangle:
     def real(self) -> Tensor:
         """True in cells that hold a position, false in padding. [rows width]"""
         lengths = self.lengths.tensor[list(self.rows)]
-        return torch.arange(self.width, device=self.lengths.device) < lengths[:, None]
+        return self.places < lengths[:, None]
+
+    @cached_property
+    def keys(self) -> Tensor:
+        """The same as a mask of what any query sees. [rows 1 1 width]"""
+        return self.real[:, None, None]
+
+    @cached_property
+    def places(self) -> Tensor:
+        """The place of each column in its sequence. [width]"""
+        return torch.arange(self.width, device=self.lengths.device)
 
     @cached_property
     def positions(self) -> Tensor:
         """The packed position in each cell; a padding cell repeats its row's first one. [rows width]"""
         starts = self.lengths.starts[list(self.rows)][:, None]
-        return starts + torch.arange(self.width, device=self.lengths.device) * self.real
+        return starts + self.places * self.real
 
     def pad(self, data: Tensor) -> Tensor:
         """[n …] -> [rows width …]"""

@@ -2,35 +2,68 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from headwise.core.attention import Attention
 from headwise.core.kernels import has_bfloat16, has_layouts
+from headwise.core.packed import Packed
 
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """A weight [out in] as oneDNN computes with it. It holds as long as the weight is the same and unchanged."""
+    """Linear layers that read the same numbers, as one product by oneDNN. It holds as long as they are the same layers,
+    their weights and biases the same and unchanged."""
 
-    weight: Tensor
-    version: int
-    laid_out: Tensor
+    layers: tuple[nn.Linear, ...]
+    parts: tuple[Tensor | None, ...]  # weight and bias of each
+    versions: tuple[int, ...]
+    weight: Tensor  # of all, laid out
+    bias: Tensor | None  # [out]
 
     @staticmethod
-    def of(weight: Tensor, dtype: torch.dtype = torch.float32) -> Layout:
-        """Lay a weight out, its numbers rounded to a type."""
-        rounded = weight.detach().to(dtype)
-        return Layout(weight, weight._version, torch.ops.mkldnn._reorder_linear_weight(rounded, None))
+    def of(layers: Sequence[nn.Linear], dtype: torch.dtype = torch.float32) -> Layout:
+        """Lay some layers out, their numbers rounded to a type."""
+        weight = torch.cat([layer.weight.detach() for layer in layers]).to(dtype)  # [out in]
+        biases = [layer.bias.detach() for layer in layers if layer.bias is not None]
+        parts = tuple(part for layer in layers for part in (layer.weight, layer.bias))
+        return Layout(
+            tuple(layers),
+            parts,
+            tuple(part._version for part in parts if part is not None),
+            torch.ops.mkldnn._reorder_linear_weight(weight, None),
+            torch.cat(biases).to(dtype) if biases else None,
+        )
 
-    def holds(self, weight: Tensor, dtype: torch.dtype) -> bool:
-        """Whether a weight is still the one that was laid out, in this type."""
-        return weight is self.weight and weight._version == self.version and dtype == self.laid_out.dtype
+    def holds(self, dtype: torch.dtype, *layers: nn.Module) -> bool:
+        """Whether these are still the layers that were laid out, in this type."""
+        parts = [part for layer in layers for part in (layer.weight, layer.bias)]
+        return (
+            dtype == self.weight.dtype
+            and all(map(operator.is_, layers, self.layers))
+            and all(map(operator.is_, parts, self.parts))
+            and tuple([part._version for part in parts if part is not None]) == self.versions
+        )
+
+    def product(self, x: Tensor) -> Tensor:
+        """[n in] -> [n out]"""
+        n = x.shape[0]  # len(x) takes ten times as long
+        more = rounded(n) - n
+        if more:
+            wide = x.new_empty(n + more, x.shape[1], dtype=self.weight.dtype)  # what stands in the last rows is lost
+            wide[:n] = x
+        else:
+            wide = x.to(self.weight.dtype)
+        made = torch.ops.mkldnn._linear_pointwise(wide, self.weight, self.bias, "none", [], "")
+        return made[:n] if more else made
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Layout:
-        return self  # of no use to a copy of the weight, and never changed
+        return self  # of no use to a copy of the layers, and never changed
 
 
 def rounded(n: int) -> int:
@@ -43,6 +76,13 @@ def rounded(n: int) -> int:
     return -(-n // step) * step
 
 
+def wanted(x: Tensor) -> torch.dtype | None:
+    """The type that a linear layer multiplies in; None where gradients may be asked for, and no layout serves."""
+    if not torch.is_inference_mode_enabled() or x.dim() != 2:
+        return None
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+
+
 class Prepacked(nn.Linear):
     """A linear layer that multiplies by the layout in inference mode; for all else its weight is there.
 
@@ -53,16 +93,23 @@ class Prepacked(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """[n in] -> [n out], in the type of autocast where that is on"""
-        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
-        if not torch.is_inference_mode_enabled() or x.dim() != 2 or not self.layout.holds(self.weight, dtype):
-            return super().forward(x)
-        wide = x.to(dtype)
-        if rounded(len(x)) > len(x):
-            wide = x.new_empty(rounded(len(x)), self.in_features, dtype=dtype)  # what stands in the last rows is lost
-            wide[: len(x)] = x
-        bias = None if self.bias is None else self.bias.to(dtype)
-        made = torch.ops.mkldnn._linear_pointwise(wide, self.layout.laid_out, bias, "none", [], "")
-        return made[: len(x)]
+        dtype = wanted(x)
+        return super().forward(x) if dtype is None or not self.layout.holds(dtype, self) else self.layout.product(x)
+
+
+class PrepackedAttention(Attention):
+    """Self-attention that makes query, key and value in one product in inference mode; for all else there are three."""
+
+    layout: Layout
+
+    def projected(self, x: Packed, source: Packed) -> tuple[Tensor, Tensor, Tensor]:
+        """x [n d], source [m d] -> [n h·w], [m k·w] twice"""
+        layers, dtype = (self.query, self.key, self.value), wanted(x.data)
+        if x is not source or dtype is None or not self.layout.holds(dtype, *layers):
+            return super().projected(x, source)
+        made = self.layout.product(x.data)  # [n (h + 2k)·w]
+        query, key, value = torch.split(made, [layer.out_features for layer in layers], 1)
+        return query, key, value
 
 
 @torch.inference_mode()
@@ -71,31 +118,39 @@ def compile_products(model: nn.Module, most: int) -> None:
 
     It keeps them as long as the process lives, for all layers of a size and all threads that compute on as many cores.
     """
-    layers = {(layer.weight.shape, layer.bias is None): layer for layer in model.modules() if type(layer) is Prepacked}
+    found = [part.layout for part in model.modules() if isinstance(part, Prepacked | PrepackedAttention)]
+    sizes = {(sum(layer.out_features for layer in one.layers), one.layers[0].in_features): one for one in found}
     for n in sorted({rounded(n) for n in range(1, most + 1)}):
-        for layer in layers.values():
-            x = torch.zeros(n, layer.in_features, dtype=layer.layout.laid_out.dtype)
-            with torch.autocast("cpu", torch.bfloat16, enabled=x.dtype == torch.bfloat16):
-                layer(x)
+        for (_, width), layout in sizes.items():
+            layout.product(torch.zeros(n, width))
 
 
 def prepack(model: nn.Module, dtype: torch.dtype = torch.float32) -> None:
-    """Make every linear layer a prepacked one, where PyTorch has oneDNN and the weights are in a CPU's memory.
+    """Lay out the linear layers of a model, where PyTorch has oneDNN and the weights are in a CPU's memory.
 
-    dtype: what it multiplies in, float32, or bfloat16 under autocast where the processor has it. The layouts take as
+    dtype: what they multiply in, float32, or bfloat16 under autocast where the processor has it. The layouts take as
     much memory as the weights do in it.
     """
     if not has_layouts() or not (dtype == torch.float32 or has_bfloat16()):
         return
-    for layer in model.modules():
-        if isinstance(layer, nn.Linear) and type(layer) in (nn.Linear, Prepacked):
-            lay_out(layer, dtype)
+    joined: set[nn.Module] = set()
+    part: Any
+    for part in model.modules():
+        if type(part) in (Attention, PrepackedAttention):
+            layers = part.query, part.key, part.value
+            lay_out(part, PrepackedAttention, layers, dtype)
+            joined.update(layers)
+        elif type(part) in (nn.Linear, Prepacked) and part not in joined:
+            lay_out(part, Prepacked, (part,), dtype)
 
 
-def lay_out(layer: nn.Linear, dtype: torch.dtype) -> None:
-    """Make a linear layer a prepacked one, where it is none yet and its weights are such as can be laid out."""
-    if isinstance(layer, Prepacked) and layer.layout.holds(layer.weight, dtype):
+def lay_out(part: Any, kind: type[Any], layers: Sequence[Any], dtype: torch.dtype) -> None:
+    """Make a part of a model a prepacked one of some kind, where it is none yet and its weights can be laid out."""
+    if isinstance(part, kind) and part.layout.holds(dtype, *layers):
         return
-    if layer.weight.device.type == "cpu" and layer.weight.dtype == torch.float32:
-        layer.__class__ = Prepacked
-        layer.layout = Layout.of(layer.weight, dtype)  # type: ignore[assignment]
+    weights = [layer.weight for layer in layers]
+    if all(type(layer) in (nn.Linear, Prepacked) for layer in layers) and all(
+        weight.device.type == "cpu" and weight.dtype == torch.float32 for weight in weights
+    ):
+        part.__class__ = kind
+        part.layout = Layout.of(layers, dtype)

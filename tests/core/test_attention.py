@@ -286,3 +286,37 @@ def test_the_kernels_of_bfloat16_are_the_formula_within_its_rounding(heads, kv_h
     for exact, rounded in zip(*sides, strict=True):
         assert rounded.dtype == torch.bfloat16 and rounded.shape == exact.shape
         assert (exact - rounded.float()).abs().max() < 0.03 * exact.abs().max()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_dropout_drops_its_share_and_keeps_the_mean(share, dtype):
+    x = torch.ones(257, 411, dtype=dtype, requires_grad=True)  # an odd number of them
+    torch.manual_seed(0)
+    made = kernels.dropped(x, share)
+    torch.manual_seed(0)
+    assert torch.equal(kernels.dropped(x, share), made) and not torch.equal(kernels.dropped(x, share), made)
+    assert made.dtype == dtype and (made == 0).float().mean().item() == pytest.approx(share, abs=0.005)
+    assert made.float().mean().item() == pytest.approx(1, abs=0.01) and made.unique().numel() == 2
+    drawn = (made == 0).float()  # neither rows, nor columns, nor neighbours go together
+    for part in (drawn.mean(0), drawn.mean(1)):
+        assert (part - share).abs().max() < 6 * (share * (1 - share) / 257) ** 0.5
+    assert (drawn[:, 1:] * drawn[:, :-1]).mean().item() == pytest.approx(share**2, abs=0.01)
+    made.sum().backward()
+    assert torch.equal(x.grad, made.detach())
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_dropout_of_nothing_and_of_all(share):
+    x = torch.randn(3, 5)
+    assert torch.equal(kernels.dropped(x, share), x * (1 - share))
+
+
+def test_attention_with_dropout_has_the_mean_of_attention_without():
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = (torch.randn(2, 4, 9, 8, generator=generator) for _ in range(3))
+    given = {"mask": torch.arange(9)[None] < 7, "bias": None, "scale": None}
+    torch.manual_seed(0)
+    drawn = torch.stack([kernels.attend(query, key, value, dropout=0.2, **given) for _ in range(3000)])
+    expected = kernels.attend(query, key, value, dropout=0.0, **given)
+    assert not torch.equal(drawn[0], drawn[1]) and (drawn.mean(0) - expected).abs().max() < 0.08

@@ -159,10 +159,12 @@ def draw(what: str, found: dict[str, Cost], file: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("growing", nargs="*", choices=[*GROWING, []], default=list(GROWING))
+    parser.add_argument("growing", nargs="*", default=list(GROWING), metavar="{" + ",".join(GROWING) + "}")
     parser.add_argument("--plots", type=Path, help="folder for pictures")
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
+    if unknown := set(given.growing) - set(GROWING):
+        parser.error(f"nothing is called {', '.join(sorted(unknown))}; choose from {', '.join(GROWING)}")
     print(f"{given.threads} threads, {platform.machine()}, torch {torch.__version__}, seed {SEED}")
     for what in given.growing:
         print(

@@ -25,7 +25,7 @@ import platform
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -283,16 +283,19 @@ def ours(given: argparse.Namespace) -> Iterator[Engine]:
             yield of_headwise(name, load(directory))
 
 
-def most_products(threads: int) -> float:
-    """Floating-point operations a second of bfloat16 products of 2048 rows, by oneDNN, as prepacked ones are."""
-    with torch.inference_mode():
-        x, weight = (torch.randn(2048, 2048, dtype=torch.bfloat16) for _ in range(2))
-        laid_out, taken = torch.ops.mkldnn._reorder_linear_weight(weight, None), []
-        for _ in range(20):
-            began = time.perf_counter()
-            torch.ops.mkldnn._linear_pointwise(x, laid_out, None, "none", [], "")
-            taken.append(time.perf_counter() - began)
-    return 2 * 2048**3 / float(np.median(taken))
+def most_products() -> dict[str, float]:
+    """Floating-point operations a second of products of 2048 rows, by oneDNN, as prepacked ones are, in each type."""
+    found = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        with torch.inference_mode():
+            x, weight = (torch.randn(2048, 2048, dtype=dtype) for _ in range(2))
+            laid_out, taken = torch.ops.mkldnn._reorder_linear_weight(weight, None), []
+            for _ in range(20):
+                began = time.perf_counter()
+                torch.ops.mkldnn._linear_pointwise(x, laid_out, None, "none", [], "")
+                taken.append(time.perf_counter() - began)
+        found[str(dtype).removeprefix("torch.")] = 2 * 2048**3 / float(np.median(taken))
+    return found
 
 
 def operations(model: Model, texts: list[Sequence[int]]) -> float:
@@ -342,18 +345,19 @@ def main() -> None:
                 engine.round(texts)
                 if number == 0:  # warm
                     engine.rates, engine.short = [], []
-    peak = most_products(given.threads)
+    products = most_products()
+    peak = max(products.values())
     lengths = [len(text) for text in texts]
     print(f"{len(texts):,} texts of {np.mean(lengths):.0f} tokens ({min(lengths)} to {max(lengths)})")
     print(f"{given.rounds} rounds, {given.threads} threads, {platform.machine()}, torch {torch.__version__}")
-    print(f"bfloat16 products of 2048 rows: {peak / 1e9:,.0f} GFLOP/s")
+    print(f"products of 2048 rows, GFLOP/s: {', '.join(f'{name} {one / 1e9:,.0f}' for name, one in products.items())}")
     tell(found, model.labels, labels, operations(model, texts) / sum(lengths) / peak)
     if given.plot is not None:
-        draw(found, given.plot)
+        draw({engine.name: engine.rates for engine in found}, given.plot)
 
 
 def tell(found: list[Engine], names: Sequence[str], labels: np.ndarray, share: float) -> None:
-    """The table. share: of the machine's rate of products, that a token a second takes."""
+    """The table. share: of the machine's best rate of products, that a token a second takes."""
     print("\n| engine | tokens/s | of the rate | headwise | headwise-bf16 | accuracy | same labels | one short text |")
     print("|---|---|---|---|---|---|---|---|")
     first = found[0].logits.argmax(1)
@@ -369,20 +373,20 @@ def tell(found: list[Engine], names: Sequence[str], labels: np.ndarray, share: f
         )
 
 
-def draw(found: list[Engine], file: Path) -> None:
-    """Tokens a second as bars, with the smallest and largest of the rounds."""
+def draw(found: Mapping[str, Sequence[float]], file: Path) -> None:
+    """Tokens a second of each, round by round, as bars: the median, the smallest and the largest."""
     import matplotlib
 
     matplotlib.use("agg")
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(7, 0.4 * len(found) + 1), layout="constrained")
-    shown = sorted(found, key=lambda one: np.median(one.rates))
-    middle = [float(np.median(one.rates)) for one in shown]
-    spread = [[m - min(one.rates) for m, one in zip(middle, shown, strict=True)],
-              [max(one.rates) - m for m, one in zip(middle, shown, strict=True)]]  # fmt: skip
-    colors = ["#0b6e4f" if one.name.startswith("headwise") else "#9aa5ab" for one in shown]
-    axes.barh([one.name for one in shown], middle, xerr=spread, color=colors)
+    shown = dict(sorted(found.items(), key=lambda one: np.median(one[1])))
+    middle = [float(np.median(rates)) for rates in shown.values()]
+    spread = [[m - min(rates) for m, rates in zip(middle, shown.values(), strict=True)],
+              [max(rates) - m for m, rates in zip(middle, shown.values(), strict=True)]]  # fmt: skip
+    colors = ["#0b6e4f" if name.startswith("headwise") else "#9aa5ab" for name in shown]
+    axes.barh(list(shown), middle, xerr=spread, color=colors)
     axes.set_xlabel("tokens a second")
     figure.savefig(file, dpi=150)
 

@@ -37,6 +37,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from inference import draw, most_products
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -118,6 +119,7 @@ def rates_of(peer: Peer, job: Job, steps: int) -> Iterator[float]:
         str(locate(job.name)),
         num_labels=len(job.data.task.labels),
         attn_implementation=peer.attention,
+        dtype=torch.float32,  # whatever the file has
         ignore_mismatched_sizes=True,
     )
     if job.recipe.frozen_layers:
@@ -232,6 +234,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--random", action="store_true", help="the best peer does not batch rows of like length")
     parser.add_argument("--memory", action="store_true", help="also the peak memory of each")
+    parser.add_argument("--plot", type=Path, help="picture to write")
     parser.add_argument("--no-compile", action="store_true", help="leave out the compiled set-ups")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
@@ -256,13 +259,22 @@ def compare(given: argparse.Namespace) -> None:
     for rates in theirs.values():
         next(rates)  # compiles
     rounds = [(next(ours), {name: next(rates) for name, rates in theirs.items()}) for _ in range(given.rounds)]
+    blocks, products = job.checkpoint.model.encoder.blocks, most_products()
+    linear = sum(one.weight.numel() for one in blocks.modules() if isinstance(one, torch.nn.Linear))
+    share = 6 * linear * float(np.median([mine for mine, _ in rounds])) / max(products.values())
+    print(f"products of 2048 rows, GFLOP/s: {', '.join(f'{name} {one / 1e9:,.0f}' for name, one in products.items())}")
+    if not given.frozen_layers:
+        print(f"headwise's linear layers, forward and backward: {share:.0%} of the better rate")
+    if given.plot is not None:
+        theirs_of = {f"{name}: {peers[name]}": [others[name] for _, others in rounds] for name in given.against}
+        draw({"headwise": [mine for mine, _ in rounds]} | theirs_of, given.plot)
     used: dict[str | None, str] = dict.fromkeys((None, *given.against), "")
     for name in used if given.memory else ():
         with multiprocessing.get_context("spawn").Pool(1) as process:
             used[name] = f"{process.apply(memory, (given, None if name is None else peers[name])):,.0f} MiB"
     print("\n| | tokens/s | headwise is faster by (smallest to largest of the rounds) | peak memory |")
     print("|---|---|---|---|")
-    middle = np.median([mine for mine, _ in rounds])
+    middle = float(np.median([mine for mine, _ in rounds]))
     print(f"| headwise, {job.recipe.precision}, random order | {middle:,.0f} | | {used[None]} |")
     for name in given.against:
         ratios = sorted(mine / others[name] for mine, others in rounds)

@@ -20,12 +20,15 @@ class Padded(Lengths):
     def __init__(self, mask: Tensor):
         """mask [b t], true where a position is real"""
         rows, width = mask.shape
+        places = torch.arange(width, device=mask.device)  # [t]
         facts = {
             "each": (),
             "device": mask.device,
             "real": mask,  # [b t]
+            "keys": mask[:, None, None],  # [b 1 1 t]
+            "places": places,
             "starts": torch.arange(rows, device=mask.device) * width,  # [b]
-            "positions": torch.arange(width, device=mask.device).expand(rows, width).flatten(),  # [n]
+            "positions": places.expand(rows, width).flatten(),  # [n]
             "width": width,
             "rectangles": (self,),
             "lengths": self,  # of the rectangle that it is, too

@@ -13,6 +13,7 @@ import torch
 import headwise
 from headwise import export as exporting
 from headwise.core.padded import Cells, Padded
+from headwise.core.transformer import Dropout
 from headwise.errors import InputError
 from headwise.export import export
 from headwise.families.graph import GRAPH, Traced
@@ -150,7 +151,7 @@ def dropout_left_on(monkeypatch):
     def forward(self, x):
         return x * (torch.arange(x.shape[-1]) % 10 != 0) / 0.9  # of one draw, as a trace would hold it
 
-    monkeypatch.setattr(torch.nn.Dropout, "forward", forward)
+    monkeypatch.setattr(Dropout, "forward", forward)
 
 
 FAULTS = [

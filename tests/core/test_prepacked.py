@@ -12,7 +12,8 @@ from headwise.core import spec
 from headwise.core.attention import Attention
 from headwise.core.kernels import has_bfloat16
 from headwise.core.packed import Packed
-from headwise.core.prepacked import Prepacked, PrepackedAttention, compile_products, prepack, rounded
+from headwise.core.prepacked import FUSED, Prepacked, PrepackedAttention, compile_products, prepack, rounded
+from headwise.core.transformer import FeedForward
 
 
 @pytest.fixture
@@ -27,13 +28,13 @@ def layers() -> tuple[nn.Sequential, nn.Sequential]:
 
 
 @pytest.fixture
-def products(monkeypatch) -> list[tuple[int, torch.dtype]]:
-    """Rows and type of every product by a layout."""
+def products(monkeypatch) -> list[tuple[int, torch.dtype, str]]:
+    """Rows, type and activation of every product by a layout."""
     seen, usual = [], torch.ops.mkldnn._linear_pointwise
 
-    def noted(x, *rest):
-        seen.append((len(x), x.dtype))
-        return usual(x, *rest)
+    def noted(x, weight, bias, activation, *rest):
+        seen.append((len(x), x.dtype, activation))
+        return usual(x, weight, bias, activation, *rest)
 
     monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", noted)
     return seen
@@ -107,7 +108,7 @@ def test_in_bfloat16_products_are_those_of_autocast(layers, products):
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         found, expected = packed(x), plain(x)
     assert found.dtype == expected.dtype == torch.bfloat16
-    assert torch.allclose(found, expected, atol=0.01) and {dtype for _, dtype in products} == {torch.bfloat16}
+    assert torch.allclose(found, expected, atol=0.01) and {dtype for _, dtype, _ in products} == {torch.bfloat16}
     with torch.inference_mode():  # and without autocast the weights themselves are multiplied
         assert torch.equal(packed(x), plain(x))
 
@@ -171,3 +172,25 @@ def test_a_layer_that_changes_or_is_replaced_is_multiplied_itself(attentions):
         one.query.weight, one.query.bias = one.query[0].weight, one.query[0].bias
     with torch.inference_mode():
         assert torch.allclose(packed(x), plain(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("gated", [False, True])
+@pytest.mark.parametrize("activation", FUSED)
+def test_an_activation_is_part_of_the_product_before_it(activation, gated, products):
+    torch.manual_seed(0)
+    plain = FeedForward(spec.FeedForward(80, activation, gated=gated), 48).eval()
+    packed = copy.deepcopy(plain)
+    prepack(packed)
+    compile_products(packed, 9)
+    x = Packed.of([3 * torch.randn(n, 48) for n in (5, 4)])
+    with torch.inference_mode():
+        known = set(products)
+        products.clear()
+        assert torch.allclose(packed(x), plain(x), atol=1e-5)
+        assert len(products) == 2 + gated and set(products) <= known
+        assert torch.allclose(packed.bent(x.data), plain.bent(x.data), atol=1e-5)  # by itself it has none
+        for one in (plain, packed):
+            one.bent.weight.mul_(2)
+        assert torch.allclose(packed(x), plain(x), atol=1e-5)
+    packed(Packed.of(x.unpack())).sum().backward()
+    assert packed.bent.weight.grad is not None and set(packed.state_dict()) == set(plain.state_dict())

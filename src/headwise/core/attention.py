@@ -136,36 +136,42 @@ class Attention(nn.Module):
     ) -> Tensor:
         """x [n d], memory [m d] (none: x itself) -> [n d]"""
         source = x if memory is None else memory
-        parts, width = self.projected(x, source), self.spec.d_head
-        query, key, value = (part.view(part.shape[0], -1, width) for part in parts)  # [n h w], [m k w] twice
+        made = self.projected(x, source)
         if self.spec.rotary is not None:
-            query = rotate(query, x.lengths.positions, self.spec.rotary)
-            key = rotate(key, source.lengths.positions, self.spec.rotary)
+            query, key, value = self.apart(made, -2)
+            places = x.lengths.positions, source.lengths.positions
+            made = rotate(query, places[0], self.spec.rotary), rotate(key, places[1], self.spec.rotary), value
         if watch is not None and watch.wants(layer):
+            query, key, value = self.apart(made, -2)
             kept = watch.attention if memory is None else watch.memory
             kept[layer] = self.weigh(x.with_data(query), source.with_data(key), bias, watch.heads)
             if watch.through:
                 return self.out(self.mix(kept[layer], source.with_data(value)).flatten(1))
-        mixed = self.attend(x.with_data(query), source.with_data(key), source.with_data(value), bias)  # [n h w]
-        return self.out(mixed.flatten(1))
+        return self.out(self.attend(made, x.lengths, source.lengths, bias).flatten(1))
 
-    def projected(self, x: Packed, source: Packed) -> tuple[Tensor, Tensor, Tensor]:
-        """Query, key and value of all heads, one after the other. x [n d], source [m d] -> [n h·w], [m k·w] twice"""
-        return self.query(x.data), self.key(source.data), self.value(source.data)
+    def projected(self, x: Packed, source: Packed) -> tuple[Tensor, ...]:
+        """Query, key and value. x [n d], source [m d] -> [n h w], [m k w] twice; or all heads in one, [n h+2k w]"""
+        parts = self.query(x.data), self.key(source.data), self.value(source.data)
+        return tuple(part.view(part.shape[0], -1, self.spec.d_head) for part in parts)
 
-    def attend(self, query: Packed, key: Packed, value: Packed, bias: RelativeBias | None) -> Tensor:
-        """The fast kernel, once for each rectangle of sequences of like length. -> [n h w]"""
+    def apart(self, made: Sequence[Tensor], heads: int) -> Sequence[Tensor]:
+        """Query, key and value where their heads are in one tensor; heads says in which dimension."""
+        k = self.spec.n_kv_heads
+        return torch.split(made[0], [self.spec.n_heads, k, k], heads) if len(made) == 1 else made
+
+    def attend(self, made: Sequence[Tensor], targets: Lengths, sources: Lengths, bias: RelativeBias | None) -> Tensor:
+        """The fast kernel, once for each rectangle of sequences of like length. made as projected -> [n h w]"""
         pieces = []
-        for target in query.lengths.rectangles:
-            source = target if key.lengths is query.lengths else Rectangle(key.lengths, target.rows)
-            q, k, v = (
-                side.pad(x.data).transpose(1, 2) for side, x in ((target, query), (source, key), (source, value))
-            )  # [rows h t w], [rows k s w] twice
+        for target in targets.rectangles:
+            source = target if sources is targets else Rectangle(sources, target.rows)
+            sides = target, source, source
+            padded = [side.pad(part).transpose(1, 2) for side, part in zip(sides, made, strict=False)]
+            q, k, v = self.apart(padded, 1)  # [rows h t w], [rows k s w] twice
             mask, added = self.limits(target, source, bias)
             dropout = self.spec.dropout if self.training else 0.0
             y = kernels.attend(q, k, v, mask=mask, bias=added, scale=self.scale, dropout=dropout)  # [rows h t w]
             pieces.append(y.transpose(1, 2).flatten(0, 1))  # [cells h w]
-        cells = query.lengths.cells
+        cells = targets.cells
         return pieces[0] if cells is None else torch.cat(pieces).index_select(0, cells)
 
     def limits(

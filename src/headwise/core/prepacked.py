@@ -13,21 +13,30 @@ from torch import Tensor, nn
 from headwise.core.attention import Attention
 from headwise.core.kernels import has_bfloat16, has_layouts
 from headwise.core.packed import Packed
+from headwise.core.transformer import FeedForward
+
+NONE = ("none", "")  # no activation, as oneDNN names it
+FUSED = {"relu": ("relu", ""), "gelu": ("gelu", "none"), "gelu_tanh": ("gelu", "tanh"), "silu": ("swish", "")}
 
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """Linear layers that read the same numbers, as one product by oneDNN. It holds as long as they are the same layers,
-    their weights and biases the same and unchanged."""
+    """Linear layers that read the same numbers, as one product by oneDNN, and an activation of what it makes.
+
+    It holds as long as they are the same layers, their weights and biases the same and unchanged.
+    """
 
     layers: tuple[nn.Linear, ...]
     parts: tuple[Tensor | None, ...]  # weight and bias of each
     versions: tuple[int, ...]
     weight: Tensor  # of all, laid out
     bias: Tensor | None  # [out]
+    activation: tuple[str, str] = NONE
 
     @staticmethod
-    def of(layers: Sequence[nn.Linear], dtype: torch.dtype = torch.float32) -> Layout:
+    def of(
+        layers: Sequence[nn.Linear], dtype: torch.dtype = torch.float32, activation: tuple[str, str] = NONE
+    ) -> Layout:
         """Lay some layers out, their numbers rounded to a type."""
         weight = torch.cat([layer.weight.detach() for layer in layers]).to(dtype)  # [out in]
         biases = [layer.bias.detach() for layer in layers if layer.bias is not None]
@@ -38,6 +47,7 @@ class Layout:
             tuple(part._version for part in parts if part is not None),
             torch.ops.mkldnn._reorder_linear_weight(weight, None),
             torch.cat(biases).to(dtype) if biases else None,
+            activation,
         )
 
     def holds(self, dtype: torch.dtype, *layers: nn.Module) -> bool:
@@ -59,7 +69,8 @@ class Layout:
             wide[:n] = x
         else:
             wide = x.to(self.weight.dtype)
-        made = torch.ops.mkldnn._linear_pointwise(wide, self.weight, self.bias, "none", [], "")
+        activation, how = self.activation
+        made = torch.ops.mkldnn._linear_pointwise(wide, self.weight, self.bias, activation, [], how)
         return made[:n] if more else made
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Layout:
@@ -102,14 +113,26 @@ class PrepackedAttention(Attention):
 
     layout: Layout
 
-    def projected(self, x: Packed, source: Packed) -> tuple[Tensor, Tensor, Tensor]:
-        """x [n d], source [m d] -> [n h·w], [m k·w] twice"""
-        layers, dtype = (self.query, self.key, self.value), wanted(x.data)
-        if x is not source or dtype is None or not self.layout.holds(dtype, *layers):
+    def projected(self, x: Packed, source: Packed) -> tuple[Tensor, ...]:
+        """x [n d] -> [n h+2k w], to be padded at once"""
+        dtype = wanted(x.data)
+        if x is not source or dtype is None or not self.layout.holds(dtype, self.query, self.key, self.value):
             return super().projected(x, source)
         made = self.layout.product(x.data)  # [n (h + 2k)·w]
-        query, key, value = torch.split(made, [layer.out_features for layer in layers], 1)
-        return query, key, value
+        return (made.view(made.shape[0], -1, self.spec.d_head),)
+
+
+class PrepackedFeedForward(FeedForward):
+    """Feed-forward whose activation is applied to a product while it is in the cache, in inference mode."""
+
+    layout: Layout
+
+    def activated(self, x: Tensor) -> Tensor:
+        """[n d] -> [n f]"""
+        dtype = wanted(x)
+        if dtype is None or not self.layout.holds(dtype, self.bent):
+            return super().activated(x)
+        return self.layout.product(x)
 
 
 @torch.inference_mode()
@@ -118,10 +141,14 @@ def compile_products(model: nn.Module, most: int) -> None:
 
     It keeps them as long as the process lives, for all layers of a size and all threads that compute on as many cores.
     """
-    found = [part.layout for part in model.modules() if isinstance(part, Prepacked | PrepackedAttention)]
-    sizes = {(sum(layer.out_features for layer in one.layers), one.layers[0].in_features): one for one in found}
+    kinds = Prepacked | PrepackedAttention | PrepackedFeedForward
+    found = [part.layout for part in model.modules() if isinstance(part, kinds)]
+    sizes = {
+        (sum(layer.out_features for layer in one.layers), one.layers[0].in_features, one.activation): one
+        for one in found
+    }
     for n in sorted({rounded(n) for n in range(1, most + 1)}):
-        for (_, width), layout in sizes.items():
+        for (_, width, _), layout in sizes.items():
             layout.product(torch.zeros(n, width))
 
 
@@ -140,11 +167,16 @@ def prepack(model: nn.Module, dtype: torch.dtype = torch.float32) -> None:
             layers = part.query, part.key, part.value
             lay_out(part, PrepackedAttention, layers, dtype)
             joined.update(layers)
+        elif type(part) in (FeedForward, PrepackedFeedForward) and part.spec.activation in FUSED:
+            lay_out(part, PrepackedFeedForward, (part.bent,), dtype, FUSED[part.spec.activation])
+            joined.add(part.bent)
         elif type(part) in (nn.Linear, Prepacked) and part not in joined:
             lay_out(part, Prepacked, (part,), dtype)
 
 
-def lay_out(part: Any, kind: type[Any], layers: Sequence[Any], dtype: torch.dtype) -> None:
+def lay_out(
+    part: Any, kind: type[Any], layers: Sequence[Any], dtype: torch.dtype, activation: tuple[str, str] = NONE
+) -> None:
     """Make a part of a model a prepacked one of some kind, where it is none yet and its weights can be laid out."""
     if isinstance(part, kind) and part.layout.holds(dtype, *layers):
         return
@@ -153,4 +185,4 @@ def lay_out(part: Any, kind: type[Any], layers: Sequence[Any], dtype: torch.dtyp
         weight.device.type == "cpu" and weight.dtype == torch.float32 for weight in weights
     ):
         part.__class__ = kind
-        part.layout = Layout.of(layers, dtype)
+        part.layout = Layout.of(layers, dtype, activation)

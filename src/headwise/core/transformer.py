@@ -98,6 +98,7 @@ class FeedForward(nn.Module):
 
     def __init__(self, this: spec.FeedForward, d_model: int):
         super().__init__()
+        self.spec = this
         self.activation = ACTIVATIONS[this.activation]
         self.up = nn.Linear(d_model, this.d_ff, this.bias)
         self.gate = nn.Linear(d_model, this.d_ff, this.bias) if this.gated else None
@@ -106,9 +107,17 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Packed) -> Tensor:
         """[n d] -> [n f] -> [n d]"""
-        up = self.up(x.data)  # [n f]
-        inner = self.activation(up) if self.gate is None else self.activation(self.gate(x.data)) * up
-        return self.down(self.dropout(inner))
+        inner = self.activated(x.data)  # [n f]
+        return self.down(self.dropout(inner if self.gate is None else inner * self.up(x.data)))
+
+    @property
+    def bent(self) -> nn.Linear:
+        """The layer whose numbers the activation takes."""
+        return self.up if self.gate is None else self.gate
+
+    def activated(self, x: Tensor) -> Tensor:
+        """[n d] -> [n f]"""
+        return self.activation(self.bent(x))
 
 
 class Residual(nn.Module):

@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -183,19 +183,25 @@ class Batcher:
 
     def slices(self, work: Work) -> list[Slice]:
         """Work cut into slices of at most batch_tokens."""
-        tokens, rate = work.examples.tokens, self.rates.get(work.model, GUESSED_RATE)
+        rate, due = self.rates.get(work.model, GUESSED_RATE), work.queued_at
         made: list[Slice] = []
-        start = 0
+        for tokens, asked in self.parts(work.examples):
+            seconds = len(tokens.ids) / rate
+            due += seconds
+            made.append(Slice(due, next(self.numbers), work, len(made), tokens, asked, seconds))
+        return made
+
+    def parts(self, examples: Examples) -> Iterator[tuple[Tokens, Array | None]]:
+        """Sequences for a batch each, and of which positions the head is asked."""
+        tokens, asked, most, start = examples.tokens, examples.asked, self.limits.max_batch_tokens, 0
+        if len(tokens.ids) <= most:  # as nearly always
+            yield tokens, asked
+            return
         while start < len(tokens):
             whole = np.cumsum(tokens.lengths[start:])
-            rows = np.arange(start, start + max(1, int((whole <= self.limits.max_batch_tokens).sum())))
-            some, asked = tokens.select(rows), work.examples.asked
-            seconds = len(some.ids) / rate
-            due = work.queued_at + seconds + (made[-1].due - work.queued_at if made else 0)
-            part = None if asked is None else asked[tokens.places(rows)]
-            made.append(Slice(due, next(self.numbers), work, len(made), some, part, seconds))
+            rows = np.arange(start, start + max(1, int((whole <= most).sum())))
+            yield tokens.select(rows), None if asked is None else asked[tokens.places(rows)]
             start += len(rows)
-        return made
 
     def batch(self) -> list[Slice]:
         """What is to be computed next: slices of one model; empty where nothing that waits is wanted."""

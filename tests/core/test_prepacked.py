@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import gc
+import weakref
 
 import pytest
 import torch
@@ -78,6 +80,21 @@ def test_a_weight_that_changes_is_multiplied_itself(layers):
             model[0].weight.mul_(2)
     with torch.inference_mode():
         assert torch.allclose(packed(x), plain(x), atol=1e-5)
+
+
+def test_what_is_dropped_is_freed_at_once():
+    """A server that takes one version after another would hold them all until the garbage collector comes."""
+    model = nn.Sequential(
+        nn.Linear(48, 48), FeedForward(spec.FeedForward(80), 48), Attention(spec.Attention(4, 2, 8), 48)
+    )
+    prepack(model)
+    left = [weakref.ref(part) for part in model]
+    gc.disable()
+    try:
+        del model
+        assert [one() for one in left] == [None] * 3
+    finally:
+        gc.enable()
 
 
 def test_a_copy_does_not_multiply_by_the_layout_of_the_first(layers):

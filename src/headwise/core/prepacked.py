@@ -23,10 +23,10 @@ FUSED = {"relu": ("relu", ""), "gelu": ("gelu", "none"), "gelu_tanh": ("gelu", "
 class Layout:
     """Linear layers that read the same numbers, as one product by oneDNN, and an activation of what it makes.
 
-    It holds as long as they are the same layers, their weights and biases the same and unchanged.
+    It holds as long as they are linear layers, their weights and biases the same and unchanged. It does not keep the
+    layers: one that has its own layout would be freed by nothing but the garbage collector, which seldom comes.
     """
 
-    layers: tuple[nn.Linear, ...]
     parts: tuple[Tensor | None, ...]  # weight and bias of each
     versions: tuple[int, ...]
     weight: Tensor  # of all, laid out
@@ -42,7 +42,6 @@ class Layout:
         biases = [layer.bias.detach() for layer in layers if layer.bias is not None]
         parts = tuple(part for layer in layers for part in (layer.weight, layer.bias))
         return Layout(
-            tuple(layers),
             parts,
             tuple(part._version for part in parts if part is not None),
             torch.ops.mkldnn._reorder_linear_weight(weight, None),
@@ -55,7 +54,7 @@ class Layout:
         parts = [part for layer in layers for part in (layer.weight, layer.bias)]
         return (
             dtype == self.weight.dtype
-            and all(map(operator.is_, layers, self.layers))
+            and all(type(layer) in (nn.Linear, Prepacked) for layer in layers)
             and all(map(operator.is_, parts, self.parts))
             and tuple([part._version for part in parts if part is not None]) == self.versions
         )
@@ -143,13 +142,10 @@ def compile_products(model: nn.Module, most: int) -> None:
     """
     kinds = Prepacked | PrepackedAttention | PrepackedFeedForward
     found = [part.layout for part in model.modules() if isinstance(part, kinds)]
-    sizes = {
-        (sum(layer.out_features for layer in one.layers), one.layers[0].in_features, one.activation): one
-        for one in found
-    }
+    sizes = {(one.weight.shape, one.activation): one for one in found}
     for n in sorted({rounded(n) for n in range(1, most + 1)}):
-        for (_, width, _), layout in sizes.items():
-            layout.product(torch.zeros(n, width))
+        for (shape, _), layout in sizes.items():
+            layout.product(torch.zeros(n, shape[1]))
 
 
 def prepack(model: nn.Module, dtype: torch.dtype = torch.float32) -> None:

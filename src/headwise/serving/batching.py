@@ -31,7 +31,7 @@ from headwise.training.recipe import Precision
 
 GUESSED_RATE = 1000.0  # tokens a second of a model that was never measured
 CLOCK_SHARE = 0.2  # of a new measurement in the mean
-GIVE_WAY = 10  # how much a worker gives way to what reads and answers requests, as `nice` counts
+GIVE_WAY = 5  # how much a worker gives way to what reads and answers requests, as `nice` counts
 SHARED = 128  # tokens; more than that waiting is shared among the workers, of which one will soon be free
 WORKERS = 2  # while one waits, for Python or for a core that a request is read on, the other computes
 

@@ -205,9 +205,11 @@ def test_an_activation_is_part_of_the_product_before_it(activation, gated, produ
         products.clear()
         assert torch.allclose(packed(x), plain(x), atol=1e-5)
         assert len(products) == 2 + gated and set(products) <= known
-        assert torch.allclose(packed.bent(x.data), plain.bent(x.data), atol=1e-5)  # by itself it has none
+        assert torch.allclose(
+            packed.pre_activation(x.data), plain.pre_activation(x.data), atol=1e-5
+        )  # by itself it has none
         for one in (plain, packed):
-            one.bent.weight.mul_(2)
+            one.pre_activation.weight.mul_(2)
         assert torch.allclose(packed(x), plain(x), atol=1e-5)
     packed(Packed.of(x.unpack())).sum().backward()
-    assert packed.bent.weight.grad is not None and set(packed.state_dict()) == set(plain.state_dict())
+    assert packed.pre_activation.weight.grad is not None and set(packed.state_dict()) == set(plain.state_dict())

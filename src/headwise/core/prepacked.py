@@ -129,7 +129,7 @@ class PrepackedFeedForward(FeedForward):
     def activated(self, x: Tensor) -> Tensor:
         """[n d] -> [n f]"""
         dtype = wanted(x)
-        if dtype is None or not self.layout.holds(dtype, self.bent):
+        if dtype is None or not self.layout.holds(dtype, self.pre_activation):
             return super().activated(x)
         return self.layout.product(x)
 
@@ -164,8 +164,8 @@ def prepack(model: nn.Module, dtype: torch.dtype = torch.float32) -> None:
             lay_out(part, PrepackedAttention, layers, dtype)
             joined.update(layers)
         elif type(part) in (FeedForward, PrepackedFeedForward) and part.spec.activation in FUSED:
-            lay_out(part, PrepackedFeedForward, (part.bent,), dtype, FUSED[part.spec.activation])
-            joined.add(part.bent)
+            lay_out(part, PrepackedFeedForward, (part.pre_activation,), dtype, FUSED[part.spec.activation])
+            joined.add(part.pre_activation)
         elif type(part) in (nn.Linear, Prepacked) and part not in joined:
             lay_out(part, Prepacked, (part,), dtype)
 

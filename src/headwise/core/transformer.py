@@ -111,13 +111,13 @@ class FeedForward(nn.Module):
         return self.down(self.dropout(inner if self.gate is None else inner * self.up(x.data)))
 
     @property
-    def bent(self) -> nn.Linear:
-        """The layer whose numbers the activation takes."""
+    def pre_activation(self) -> nn.Linear:
+        """The layer that makes what the activation takes."""
         return self.up if self.gate is None else self.gate
 
     def activated(self, x: Tensor) -> Tensor:
         """[n d] -> [n f]"""
-        return self.activation(self.bent(x))
+        return self.activation(self.pre_activation(x))
 
 
 class Residual(nn.Module):

@@ -113,9 +113,8 @@ class Call:
         self.spent["tokenization"] += read - began
         self.spent["queue"] += work.begun_at - work.queued_at
         self.spent["inference"] += work.done_at - work.begun_at
-        if examples.layout is None and outputs.numel() <= FEW:  # no tokenizer is asked
-            return tell(examples, outputs)
-        return await self.read(partial(tell, examples, outputs))
+        here = examples.layout is None and outputs.numel() <= FEW  # no tokenizer is asked
+        return await self.read(partial(tell, examples, outputs), here)
 
     async def made_ready(self, job: Callable[[], Examples]) -> Examples:
         """Texts as the model takes them. Raises Refused where too many requests wait to be read, or to be computed."""
@@ -128,10 +127,10 @@ class Call:
         finally:
             self.service.reading -= 1
 
-    async def read(self, job: Callable[[], T]) -> T:
-        """Do something with a tokenizer, in the thread for it. Raises Refused for a mistake in the texts."""
+    async def read(self, job: Callable[[], T], here: bool = False) -> T:
+        """Do something with a tokenizer, in the thread for it, or here. Raises Refused for a mistake in the texts."""
         try:
-            return await asyncio.get_running_loop().run_in_executor(self.service.reader, job)
+            return job() if here else await asyncio.get_running_loop().run_in_executor(self.service.reader, job)
         except InputError as error:
             raise Refused(422, "Tokenizer", str(error)) from None
 

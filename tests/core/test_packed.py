@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 from hypothesis import given
@@ -71,6 +74,17 @@ def test_a_rectangle_of_any_rows_in_any_order_holds_those_rows(lengths, random):
     rectangle = Rectangle(packed.lengths, tuple(rows))
     for row, cells, real in zip(rows, rectangle.pad(packed.data), rectangle.real, strict=True):
         assert torch.equal(cells[real], packed.unpack()[row])
+
+
+def test_what_a_batch_needed_is_freed_with_it():
+    lengths = Lengths((3, 5, 20))
+    left = [weakref.ref(part.real) for part in lengths.rectangles]
+    gc.disable()
+    try:
+        del lengths
+        assert [one() for one in left] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_sequences_of_one_length_are_not_copied():

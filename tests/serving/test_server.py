@@ -391,6 +391,34 @@ def test_a_model_that_was_replaced_leaves_the_memory_without_the_garbage_collect
         gc.enable()
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/models/films/predict", ASK, 200),
+        ("/models/films/predict", {"inputs": 3}, 422),
+        ("/models/films/predict", b"{", 400),
+        ("/models/none/predict", ASK, 404),
+    ],
+)
+def test_a_request_leaves_nothing_to_the_garbage_collector(running, path, body, status, monkeypatch):
+    """Which would stop every answer for longer, the more are asked at once."""
+    left = []
+
+    class Watched(asking.Call):
+        def __init__(self, *given):
+            super().__init__(*given)
+            left.append(weakref.ref(self))
+
+    monkeypatch.setattr(asking, "Call", Watched)
+    gc.disable()
+    try:
+        assert running.ask(path, body)[0] == status
+        assert len(left) == 1
+        until(lambda: left[0]() is None)
+    finally:
+        gc.enable()
+
+
 def test_an_answer_is_sent_at_once(running):
     ask = lambda: running.ask("/predict", {"inputs": "dull"})  # noqa: E731
     ask()

@@ -55,7 +55,9 @@ class Lengths:
             if not groups or self.each[row] > 8 + self.each[groups[-1][0]] * 5 // 4:
                 groups.append([])
             groups[-1].append(row)
-        return tuple(Rectangle(self, tuple(group)) for group in groups)
+        # Of a twin: what this caches must not hold this, or all its tensors stay until the garbage collector comes.
+        twin = Lengths(self.each, self.device)
+        return tuple(Rectangle(twin, tuple(group)) for group in groups)
 
     @cached_property
     def cells(self) -> Tensor | None:

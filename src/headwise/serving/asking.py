@@ -30,6 +30,7 @@ from headwise.tasks.task import Task
 
 T = TypeVar("T")
 SMALL = 10_000  # bytes of a request whose answer is written sooner than it is handed to another thread
+ABREAST = 8  # requests that begin in one round of the event loop, so that a crowd does not hold up what it passes
 FEW = 1_000  # numbers of outputs, of which the same is true
 BODY_SECONDS = 20.0  # a body must be there by then
 Can = Callable[[Served], bool]
@@ -45,6 +46,7 @@ class Service:
     metrics: Metrics
     reader: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "reader"))
     explainer: Explainer = field(default_factory=Explainer)
+    gate: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, ABREAST))
     reading: int = 0  # requests whose texts are being made ready, or wait for that
 
 
@@ -189,6 +191,8 @@ def route(path: str, answers: Mapping[str, Answer], service: Service) -> Route:
         request.scope["state"]["route"] = path
         if request.method == "POST":
             refuse_other_type(request)
+            async with service.gate:
+                await asyncio.sleep(0)  # for the round after this one
         call = Call(request, service, await body_of(request, service.limits.payload_limit))
         found = await answers["GET" if request.method == "HEAD" else request.method](call)
         if isinstance(found, Response):

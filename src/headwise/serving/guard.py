@@ -14,6 +14,7 @@ from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headwise.errors import InputError
@@ -118,15 +119,20 @@ class Guard:
             await self.app(scope, receive, sent)
         except ClientGone:
             self.metrics.gone.inc()
-        except Exception as error:
-            refused = as_refusal(error, number)
-            self.metrics.refused.labels(refused.kind).inc()
+        except Exception as error:  # has no other name here, or it, and this call, would wait for the garbage collector
+            told = self.refused(error, number)
             if status == 499:
-                await refusal(refused, number)(scope, receive, sent)
+                await told(scope, receive, sent)
         seconds = time.perf_counter() - began
         route = scope["state"].get("route", "other")
         self.metrics.answered(route, status, seconds)
         log.info("%s %s %s %d %.0f ms", number, scope["method"], route, status, 1000 * seconds)
+
+    def refused(self, error: Exception, number: str) -> Response:
+        """The answer to what went wrong, which is counted."""
+        refused = as_refusal(error, number)
+        self.metrics.refused.labels(refused.kind).inc()
+        return refusal(refused, number)
 
 
 def as_refusal(error: Exception, number: str) -> Refused:

@@ -46,7 +46,6 @@ log = logging.getLogger("headwise.serve")
 HEAD_BYTES = 65_536
 HEAD_SECONDS = 10.0  # from a connection, or the first byte on a kept one, to the end of a request's head
 READ_SECONDS = 30.0  # from when a client reads too slowly until it has caught up
-SWITCH_SECONDS = 0.0002  # in which a thread gives way to another that waits; usually 5 ms, as long as a text takes
 GRACE_SECONDS = 30  # for requests that are being answered when the server is told to end
 
 MODEL_GETS: dict[str, Answer] = {
@@ -266,7 +265,6 @@ class Server:
 
     def run(self) -> None:
         """Serve until told to end, then answer what was accepted."""
-        sys.setswitchinterval(SWITCH_SECONDS)
         with ExitStack() as stack:
             stack.enter_context(closing(self.batcher))
             stack.enter_context(closing(self.shelf))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import logging
@@ -18,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from urllib.request import Request, urlopen
 
+import numpy as np
 import pytest
 
 from headwise.errors import InputError
@@ -232,6 +234,27 @@ def test_a_full_queue_is_429_and_health_answers_all_the_while(started, run_of, m
         found = [one.result() for one in answers]
     assert sorted(status for status, *_ in found) == [200, 200, 429, 429, 429, 429]
     assert all(int(headers["retry-after"]) >= 1 for status, _, headers in found if status == 429)
+
+
+def test_a_crowd_does_not_hold_up_who_asks_for_little(running):
+    """Few of it take their turn in one round of the event loop; in a crowd its turns come in order."""
+    service = asking.Service(running.server.shelf, running.server.batcher, Limits(), None)
+    begun = []
+
+    async def one(number: int) -> None:
+        await service.turn()
+        begun.append(number)
+
+    async def crowd() -> list[int]:
+        waiting = [asyncio.create_task(one(number)) for number in range(5 * asking.ABREAST)]
+        counts = []
+        while len(begun) < len(waiting):
+            counts.append(len(begun))
+            await asyncio.sleep(0)
+        return counts + [len(begun)]
+
+    counts = asyncio.run(crowd())
+    assert max(np.diff(counts)) <= asking.ABREAST and begun == sorted(begun)
 
 
 def test_it_computes_in_bfloat16_where_told_to(started, run_of, command):

@@ -30,7 +30,7 @@ from headwise.tasks.task import Task
 
 T = TypeVar("T")
 SMALL = 10_000  # bytes of a request whose answer is written sooner than it is handed to another thread
-ABREAST = 8  # requests that begin in one round of the event loop, so that a crowd does not hold up what it passes
+ABREAST = 8  # requests that begin or are answered in one round of the event loop: a crowd holds up nobody else
 FEW = 1_000  # numbers of outputs, of which the same is true
 BODY_SECONDS = 20.0  # a body must be there by then
 Can = Callable[[Served], bool]
@@ -48,6 +48,11 @@ class Service:
     explainer: Explainer = field(default_factory=Explainer)
     gate: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, ABREAST))
     reading: int = 0  # requests whose texts are being made ready, or wait for that
+
+    async def turn(self) -> None:
+        """Wait for the next round of the event loop in which there is room."""
+        async with self.gate:
+            await asyncio.sleep(0)
 
 
 class Call:
@@ -111,6 +116,7 @@ class Call:
         self.service.batcher.submit(work)
         read = asyncio.get_running_loop().time()
         outputs = await self.unless_gone(work)
+        await self.service.turn()
         self.spent["tokens"] += work.size
         self.spent["tokenization"] += read - began
         self.spent["queue"] += work.begun_at - work.queued_at
@@ -191,8 +197,7 @@ def route(path: str, answers: Mapping[str, Answer], service: Service) -> Route:
         request.scope["state"]["route"] = path
         if request.method == "POST":
             refuse_other_type(request)
-            async with service.gate:
-                await asyncio.sleep(0)  # for the round after this one
+            await service.turn()
         call = Call(request, service, await body_of(request, service.limits.payload_limit))
         found = await answers["GET" if request.method == "HEAD" else request.method](call)
         if isinstance(found, Response):

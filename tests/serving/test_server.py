@@ -251,7 +251,7 @@ def test_a_crowd_does_not_hold_up_who_asks_for_little(running):
         while len(begun) < len(waiting):
             counts.append(len(begun))
             await asyncio.sleep(0)
-        return counts + [len(begun)]
+        return [*counts, len(begun)]
 
     counts = asyncio.run(crowd())
     assert max(np.diff(counts)) <= asking.ABREAST and begun == sorted(begun)

@@ -9,6 +9,7 @@ from contextlib import closing
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import headwise
 from headwise.serving.batching import WORKERS, Abandoned, Batcher, Work
@@ -149,6 +150,27 @@ def test_two_workers_compute_at_once(work, threads, halted):
         alone = [one.outputs.result(10) for one in works]
         assert all(torch.allclose(one, alone[0], atol=1e-5) for one in alone)
     assert sum(sequences for sequences, _ in seen) == 10 and batcher.works == 0
+
+
+def test_the_first_two_batches_of_a_model_are_computed_as_all_others(run_of, threads, monkeypatch):
+    """It could be told to leave its training mode by one of them, and be asked by the other while half of it has."""
+    threads(2)
+    usual = nn.Module.train
+
+    def slow(self, mode=True):
+        self.training = mode
+        time.sleep(0.02)
+        return usual(self, mode)
+
+    fresh = headwise.load(run_of("films"))
+    monkeypatch.setattr(nn.Module, "train", slow)
+    many = fresh.task.examples(fresh.tokenizer, ["a fine film , warm and funny"] * 60)
+    works = [Work(fresh.checkpoint.model, fresh.task, many) for _ in range(2)]
+    with closing(Batcher(Limits(max_batch_tokens=64))) as batcher:
+        for one in works:
+            batcher.submit(one)
+        found = torch.cat([one.outputs.result(20) for one in works])
+    assert torch.allclose(found, found[:1].expand_as(found), atol=1e-5)
 
 
 def test_workers_share_what_waits(work, threads, halted, monkeypatch):

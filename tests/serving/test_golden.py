@@ -111,7 +111,7 @@ def cased(model, monkeypatch):
 
 
 def dropout_left_on(model, monkeypatch):
-    stack = model.checkpoint.model
+    stack = model.checkpoint.model.train()
     monkeypatch.setattr(type(stack), "eval", lambda self: self.train())
     return model
 

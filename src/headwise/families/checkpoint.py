@@ -114,7 +114,7 @@ def read_model(
     dropout: float | None = None,
     seed: int = 0,
 ) -> Checkpoint:
-    """An encoder with a head for some purpose from a model directory, all weights in float32.
+    """An encoder with a head for some purpose from a model directory, all weights in float32, in evaluation mode.
 
     n_labels None: the directory must hold the whole head. Otherwise a last layer of another size, and
     whatever of the head is not there, is drawn anew from the seed and said in the notes; so is the last layer
@@ -149,7 +149,7 @@ def read_model(
         notes.append(f"drawn anew from seed {seed} (absent, or made for other labels): {', '.join(parts)}")
     if left_out:
         notes.append(f"in the checkpoint, not needed for this task: {', '.join(sorted(left_out))}")
-    return Checkpoint(model, config, purpose, tuple(notes))
+    return Checkpoint(model.eval(), config, purpose, tuple(notes))
 
 
 def specs(

@@ -33,7 +33,7 @@ def averaged(checkpoint: Checkpoint) -> Checkpoint:
         note += ", for which the encoder has one block more"
         last = encoder.spec.blocks[-1]
         encoder.spec = replace(encoder.spec, blocks=(*encoder.spec.blocks, last))
-        encoder.blocks.append(mean_block(last, encoder.spec.d_model))
+        encoder.blocks.append(mean_block(last, encoder.spec.d_model).train(model.training))
         pass_on(model.head)
     return replace(checkpoint, config=config, notes=(*checkpoint.notes, note))
 

@@ -205,9 +205,8 @@ def test_an_activation_is_part_of_the_product_before_it(activation, gated, produ
         products.clear()
         assert torch.allclose(packed(x), plain(x), atol=1e-5)
         assert len(products) == 2 + gated and set(products) <= known
-        assert torch.allclose(
-            packed.pre_activation(x.data), plain.pre_activation(x.data), atol=1e-5
-        )  # by itself it has none
+        alone = [one.pre_activation(x.data) for one in (packed, plain)]  # by itself it has none
+        assert torch.allclose(*alone, atol=1e-5)
         for one in (plain, packed):
             one.pre_activation.weight.mul_(2)
         assert torch.allclose(packed(x), plain(x), atol=1e-5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from contextlib import closing
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 
 import headwise
-from headwise.serving.batching import WORKERS, Abandoned, Batcher, Work
+from headwise.serving.batching import CROWD, WORKERS, Abandoned, Batcher, Work
 from headwise.serving.limits import Limits
 from headwise.serving.models import opened
 from headwise.serving.refusals import Refused
@@ -229,6 +230,20 @@ def test_a_full_queue_says_when_to_come_back(work, halted):
         for one in waiting:
             one.outputs.result(10)
         batcher.submit(work("fine"))
+
+
+def test_threads_take_turns_more_quickly_in_a_crowd(work, halted):
+    go, _ = halted
+    works = [work("a fine film") for _ in range(CROWD + 1)]
+    with closing(Batcher(Limits())) as batcher:
+        calm = sys.getswitchinterval()
+        for one in works:
+            batcher.submit(one)
+        assert sys.getswitchinterval() < calm
+        go.set()
+        for one in works:
+            one.outputs.result(10)
+    assert sys.getswitchinterval() == calm
 
 
 def test_nothing_waits_longer_than_the_limit(work, halted):

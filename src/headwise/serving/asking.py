@@ -30,8 +30,8 @@ from headwise.tasks.task import Task
 
 T = TypeVar("T")
 SMALL = 10_000  # bytes of a request whose answer is written sooner than it is handed to another thread
-ABREAST = 2  # requests that begin or are answered in one round of the event loop: a crowd holds up nobody else
 FEW = 1_000  # numbers of outputs, of which the same is true
+ABREAST = 2  # requests that begin or are answered in one round of the event loop: a crowd holds up nobody else
 BODY_SECONDS = 20.0  # a body must be there by then
 Can = Callable[[Served], bool]
 

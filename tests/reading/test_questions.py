@@ -45,6 +45,12 @@ def test_every_level_of_nesting_is_read_as_one_question_a_row(lines, tmp_path):
     assert records.notes == (f"{file}: 3 questions nested as in SQuAD, read as one a row",)
 
 
+def test_a_file_that_goes_over_lines_is_read_as_well(tmp_path):
+    file = tmp_path / "cmrc.json"
+    file.write_text(json.dumps(WHOLE, indent=2))
+    assert [row["id"] for row in unrolled(read(file)).table.to_pylist()] == ["1", "2", "2"]
+
+
 def test_without_answers_there_is_no_column_of_them():
     records = from_columns({"context": ["Ada."], "qas": [[{"question": "Who?"}]]})
     assert unrolled(records).columns == ("question", "context")

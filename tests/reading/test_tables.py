@@ -89,6 +89,18 @@ def test_jsonl_values_become_text(file):
     assert read(path).table.to_pydict() == {"text": ["NA", "", "7"], "label": ["1.0e1", "true", "01"]}
 
 
+@pytest.mark.parametrize("indent", [None, 2])
+def test_an_array_of_objects_is_read_as_its_lines_are(file, indent):
+    rows = [{"a": "好 [{", "b": ["1", "2"]}, {"a": '"', "b": []}]
+    lines = read(file("x.jsonl", "\n".join(map(json.dumps, rows))))
+    array = read(file("x.json", json.dumps(rows, indent=indent)))
+    objects = read(file("y.json", "\n".join(json.dumps(row, indent=2) for row in rows)))
+    assert array.table == lines.table == objects.table
+    assert [array.where(row)[-6:] for row in (0, 1)] == (
+        ["line 1", "line 1"] if indent is None else ["line 2", "line 9"]
+    )
+
+
 def test_jsonl_lists_and_nested_values(file):
     rows = [{"tokens": ["a", 1], "qas": [], "n": 1}, {"tokens": [], "qas": [{"id": 1}], "n": 2}]
     for name in ("x.jsonl", "x.ndjson", "x.json"):
@@ -255,7 +267,16 @@ def test_broken_utf16(file):
         ("x.csv", 'a,b\n1,"2"3\n', ["line 2", "behind a closing"]),
         ("x.csv", 'a,b\n1,"2\n3,"4"\n5,"6\n7,"8"\n', ["line 2", "behind a closing"]),
         ("x.jsonl", '{"a": 1}\n\n{"a": }\n', ["line 3", "column 7", "Expecting value"]),
-        ("x.json", '[\n{"a": 1}\n]', ["line 1", "jq -c"]),
+        ("x.json", '[\n{"a": 1},\n 5]', ["line 3", "no object"]),
+        ("x.json", '[\n{"a": 1}\n{"a": 2}]', ["line 3", "column 1", "Expecting ',' or ']'"]),
+        ("x.json", '[{"a": 1},\n{"a": 2},\n]', ["line 3", "column 1", "Expecting value"]),
+        ("x.json", '[{"a": 1},\n{"a": 2}\n', ["line 3", "Expecting ',' or ']'"]),
+        ("x.json", '[{"a": 1}]\n[{"a": 2}]', ["line 2", "column 1", "Extra data"]),
+        ("x.json", '[{"a": 1},\n{"a": 1, "a": 2}]', ["line 2", "two values for 'a'"]),
+        ("x.json", "[\n" * 200_000, ["nested too deep"]),
+        ("x.json", "[]", ["an array of nothing"]),
+        ("x.json", '{\n"a": 1\n}\n{\n"b": 1\n}', ["line 4", "'a' is missing"]),
+        ("x.jsonl", '{"a": "never closed\n{"a": 2}\n', ["line 1", "column 7", "Unterminated string"]),
         ("x.jsonl", '{"a": 1}\n"b"\n', ["line 2", "no object"]),
         ("x.jsonl", '{"a": NaN}\n', ["line 1", "NaN"]),
         ("x.jsonl", '{"a": 1, "a": 2}\n', ["line 1", "two values for 'a'"]),

@@ -1,14 +1,12 @@
-"""Reading tables of text: .csv, .tsv, .jsonl (plain or .gz) and .parquet; nothing is guessed unsaid."""
+"""Reading tables of text: .csv, .tsv, .jsonl and .json (plain or .gz) and .parquet; nothing is guessed unsaid."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,11 +19,12 @@ import pyarrow.parquet
 
 from headwise.errors import InputError, excerpt, listing
 from headwise.reading.encodings import load, unreadable
+from headwise.reading.objects import objects
 from headwise.reading.records import Records, is_nested, text_array
 
 _KINDS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet"}
 _BLOCK = 1 << 24  # bytes of a delimited file that Arrow parses at a time
-_CHUNK = 4096  # lines of a JSON Lines file parsed at a time
+_CHUNK = 4096  # objects of a JSON file made columns at a time
 
 
 def read(path: str | os.PathLike[str], *, delimiter: str | None = None, quote: bool | None = None) -> Records:
@@ -49,7 +48,7 @@ def read(path: str | os.PathLike[str], *, delimiter: str | None = None, quote: b
         return _read_parquet(name)
     data, notes = load(name)
     if kind == "jsonl":
-        return _read_json_lines(name, data, notes)
+        return _read_objects(name, data, notes)
     return _read_delimited(name, data, notes, kind, delimiter, quote)
 
 
@@ -213,21 +212,23 @@ def _delimited_lines(name: str, dialect: _Dialect) -> Iterator[int]:
     return (row.line for row in rows if row.fields != [b""] or len(header.fields) == 1)
 
 
-# JSON Lines
+# Objects
 
 
-def _read_json_lines(name: str, data: bytes, notes: tuple[str, ...]) -> Records:
+def _read_objects(name: str, data: bytes, notes: tuple[str, ...]) -> Records:
     chunks: dict[str, list[pa.Array]] = {}
     nested: set[str] = set()
-    for lines, objects in _json_chunks(name, data):
+    found = objects(name, data)
+    while chunk := list(islice(found, _CHUNK)):
+        lines, items = zip(*chunk, strict=True)
         if not chunks:
-            _refuse_names(f"{name}, line {lines[0]}", list(objects[0]))
-            chunks = {column: [] for column in objects[0]}
-        for line, item in zip(lines, objects, strict=True):
+            _refuse_names(f"{name}, line {lines[0]}", list(items[0]))
+            chunks = {column: [] for column in items[0]}
+        for line, item in chunk:
             if item.keys() != chunks.keys():
                 raise _wrong_keys(f"{name}, line {line}", item, list(chunks))
         for column in chunks:
-            values = [item[column] for item in objects]
+            values = [item[column] for item in items]
             like = chunks[column][0].type if chunks[column] else None
             chunks[column].append(text_array(values, column, partial(_json_place, name, lines), like))
             if column not in nested and any(map(_is_deep, values)):
@@ -245,45 +246,6 @@ def _json_place(name: str, lines: Sequence[int], row: int) -> str:
     return f"{name}, line {lines[row]}"
 
 
-def _json_chunks(name: str, data: bytes) -> Iterator[tuple[list[int], list[dict[str, Any]]]]:
-    """Some thousand objects at a time, with their lines. Numbers come as they are written."""
-    decode = json.JSONDecoder(
-        parse_int=str, parse_float=str, parse_constant=_refuse_constant, object_pairs_hook=_unique_keys
-    ).decode
-    filled = ((number, line) for number, line in enumerate(BytesIO(data), 1) if not line.isspace())
-    while chunk := list(islice(filled, _CHUNK)):
-        objects = []
-        for number, line in chunk:
-            try:
-                item = decode(line.decode())
-            except (ValueError, RecursionError) as error:
-                raise _malformed(f"{name}, line {number}", line, error) from error
-            if not isinstance(item, dict):
-                raise _malformed(f"{name}, line {number}", line, ValueError("no object"))
-            objects.append(item)
-        yield [number for number, _ in chunk], objects
-
-
-def _refuse_constant(word: str) -> None:
-    raise ValueError(f"{word} is not a value in JSON")
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    item = dict(pairs)
-    if len(item) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"two values for {excerpt(next(key for key in keys if keys.count(key) > 1))}")
-    return item
-
-
-def _malformed(where: str, line: bytes, error: Exception) -> InputError:
-    reason = "nested too deep" if isinstance(error, RecursionError) else str(error)
-    if isinstance(error, json.JSONDecodeError):
-        where, reason = f"{where}, column {error.colno}", error.msg
-    remedy = "a JSON array has to be unrolled first (jq -c '.[]')" if line.lstrip().startswith(b"[") else "correct it"
-    return InputError(f"{where}: {reason}; expected one whole JSON object a line; {remedy}")
-
-
 def _wrong_keys(where: str, item: Mapping[str, Any], expected: Sequence[str]) -> InputError:
     missing = [key for key in expected if key not in item]
     surplus = [key for key in item if key not in expected]
@@ -292,8 +254,8 @@ def _wrong_keys(where: str, item: Mapping[str, Any], expected: Sequence[str]) ->
 
 
 def _json_lines(name: str) -> Iterator[int]:
-    """The line of each row of a JSON Lines file."""
-    return (number for number, line in enumerate(BytesIO(load(name)[0]), 1) if not line.isspace())
+    """The line where each row of a file of objects begins."""
+    return (line for line, _ in objects(name, load(name)[0]))
 
 
 # Parquet

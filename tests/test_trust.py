@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -149,7 +150,7 @@ def test_several_labels_are_answered_where_the_whole_set_is_sure():
     truth = random.integers(0, 2, (2_000, 2)).astype(np.float32)
     sure = random.uniform(0.2, 8, (2_000, 1))
     outputs = torch.tensor((2 * truth - 1) * sure + 2 * random.normal(size=truth.shape))
-    task = TextClassification(("a", "b"), True).decided(truth, outputs, 0.1, None)
+    task = TextClassification(("a", "b"), True).decided(SimpleNamespace(truth=truth), outputs, 0.1, None)
     answers = task.told(None, outputs)
     assert {one["abstains"] for one in answers} == {None, UNSURE}
     kept = np.array([one["abstains"] is None for one in answers])
@@ -157,4 +158,4 @@ def test_several_labels_are_answered_where_the_whole_set_is_sure():
     assert 0 < (task.decide(None, outputs)[kept] != truth[kept]).any(1).mean() <= 0.1
     assert all(not one["labels"] for one in answers if one["abstains"])
     with pytest.raises(InputError, match="leave out --false-alarms"):
-        task.decided(truth, outputs, None, 0.05)
+        task.decided(SimpleNamespace(truth=truth), outputs, None, 0.05)

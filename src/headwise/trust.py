@@ -10,6 +10,7 @@ from headwise.errors import InputError
 from headwise.judging.comparison import Comparison
 from headwise.judging.fitted import Fitted
 from headwise.model import Model, load
+from headwise.tasks.question_answering import QuestionAnswering
 from headwise.tasks.text_classification import TextClassification
 from headwise.training.data import Asked, Source, fingerprint
 from headwise.training.saving import CARD, whole
@@ -47,10 +48,10 @@ def decided(
     if most_error is None and false_alarms is None:
         raise InputError("nothing to decide; give --most-error 0.02, --false-alarms 0.05, or both")
     model = load(run)
-    if not isinstance(model.task, TextClassification):
+    if not isinstance(model.task, TextClassification | QuestionAnswering):
         raise InputError(
-            f"when to answer is decided for classifiers, and this model is one of {model.task.name}; of answers to "
-            "questions none is given below the threshold of training, of rankings search takes --least"
+            "when to answer is decided for classifiers and for answers to questions, and this model is one of "
+            f"{model.task.name}; of rankings search takes --least"
         )
     task, (part, notes) = model.task, model.read(source, asked)
     seen = {digest: name for name, digest in (model.card.get("data") or {}).items()}
@@ -61,8 +62,8 @@ def decided(
         notes.append(
             f"{part.records.path}: these rows chose the weights, so the promise is a little weaker than it says"
         )
-    _, outputs = model.asked(part.texts, done)
-    task = task.decided(part.truth, outputs, most_error, false_alarms)
+    examples, outputs, _ = model.answered(part, done)
+    task = task.decided(examples, outputs, most_error, false_alarms)
     with whole(run) as new:
         replace(model, task=task).write_card(new, model.card.get("sha256"))
     return task.fitted, [*notes, f"{run / CARD}: written"]

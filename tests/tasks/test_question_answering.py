@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -150,6 +151,28 @@ def test_no_answer_is_learned_and_its_threshold_kept(run_of):
     (other / "headwise.json").write_text(json.dumps(card | {"sha256": {}}))
     with pytest.raises(InputError, match=r"headwise\.json: threshold is .high. and longest 30, expected"):
         headwise.load(other)
+
+
+def test_what_it_is_unsure_of_is_kept_back_once_that_is_decided(run_of, tmp_path, command):
+    place = run_of("bert", "csv")[1]
+    run = shutil.copytree(place, tmp_path / "run")
+    before = headwise.load(run).predict([row[:2] for row in ROWS])
+    least = min(range(len(ROWS)), key=lambda row: before[row]["score"])
+    rows = [(*row[:2], row[1][:1] if number == least else row[2]) for number, row in enumerate(ROWS)] * 40
+    with (tmp_path / "unseen.csv").open("w", newline="", encoding="utf-8") as target:
+        csv.writer(target).writerows([("question", "context", "answer"), *rows])
+    assert "out --false-alarms" in command("decide", run, tmp_path / "unseen.csv", "--false-alarms", 0.1)[2]
+    status, told, said = command("decide", run, tmp_path / "unseen.csv", "--most-error", 0.05)
+    assert status == 0 and "280 of 320 rows, 0 of them wrong" in told, said
+    after = headwise.load(run).predict([row[:2] for row in ROWS])
+    kept_back = before[least] | {"answer": "", "start": 0, "end": 0, "abstains": "unsure"}
+    assert after == [kept_back if number == least else one | {"abstains": None} for number, one in enumerate(before)]
+    told = json.loads(command("evaluate", run, tmp_path / "unseen.csv", "--json")[1])
+    assert [(one["name"], one["rows"], one["wrong"]) for one in told["when_to_answer"]][:2] == [
+        ("answered", 280, 0.0),
+        ("unsure", 40, 1.0),
+    ]
+    assert told["verdicts"][0]["exact_match"] == 0.875  # scores are of all answers
 
 
 def test_a_directory_of_other_tools_is_asked_and_trained_on(tiny, directory_of, run_of, tmp_path):

@@ -1,4 +1,4 @@
-"""What a classifier owes to held-out rows: how sure it is, when that suffices for an answer, what it is made for."""
+"""What a model owes to held-out rows: how sure it is, when that suffices for an answer, what it is made for."""
 
 from __future__ import annotations
 
@@ -30,32 +30,32 @@ class Fitted:
         """Whether there is nothing that could keep an answer back."""
         return self.rule is None and self.scope is None
 
-    def abstains(self, logits: np.ndarray, confidence: np.ndarray) -> np.ndarray:
-        """Why a row [rows] has no answer, or "" where it has one."""
-        reasons = np.full(len(logits), "", dtype=object)
+    def abstains(self, confidence: np.ndarray, logits: np.ndarray | None = None) -> np.ndarray:
+        """Why a row has no answer, or "" where it has one. [rows], [rows labels] -> [rows]"""
+        reasons = np.full(len(confidence), "", dtype=object)
         if self.rule is not None:
             reasons[confidence <= self.rule.threshold] = UNSURE
-        if self.scope is not None:
+        if self.scope is not None and logits is not None:
             reasons[energy(logits) < self.scope.threshold] = OUT_OF_SCOPE
         return reasons
 
     def decided(
         self,
-        logits: np.ndarray,
         confidence: np.ndarray,
         wrong: np.ndarray,
         most_error: float | None,
-        false_alarms: float | None,
+        logits: np.ndarray | None = None,
+        false_alarms: float | None = None,
     ) -> Fitted:
         """Anew from held-out rows in scope: a scope, and a rule for what lies in it, where these are asked for.
 
         Raises InputError where nothing can be promised.
         """
-        inside = None if false_alarms is None else scope(energy(logits), false_alarms)
+        inside = None if logits is None or false_alarms is None else scope(energy(logits), false_alarms)
         found = replace(self, rule=None, scope=inside)
         if most_error is None:
             return found
-        kept = found.abstains(logits, confidence) == ""
+        kept = found.abstains(confidence, logits) == ""
         return replace(found, rule=rule(confidence[kept], wrong[kept], most_error))
 
     def __str__(self) -> str:
@@ -103,7 +103,7 @@ class Outcome:
     name: str  # answered, or why not
     rows: int
     share: float  # of all rows
-    wrong: float  # share of these rows whose likeliest label is wrong
+    wrong: float  # share of these rows whose likeliest answer is wrong
 
 
 def outcomes(reasons: np.ndarray, wrong: np.ndarray) -> list[Outcome]:

@@ -16,6 +16,7 @@ from headwise.errors import InputError
 from headwise.families.family import Purpose
 from headwise.judging import answers as judging
 from headwise.judging.answers import METRICS, AnswerScores
+from headwise.judging.fitted import Fitted, outcomes, with_outcomes
 from headwise.judging.intervals import Drawn
 from headwise.judging.sections import Findings
 from headwise.reading.answers import Answer, read_answers, remarks
@@ -50,6 +51,7 @@ class QuestionAnswering(Task):
     threshold: float | None = None
     longest: int = LONGEST
     unanswered: int = 0  # questions of the training table that have no answer
+    fitted: Fitted = Fitted()
 
     @classmethod
     def fits(cls, records: Records, columns: Columns) -> bool:
@@ -76,15 +78,15 @@ class QuestionAnswering(Task):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """When no answer is given, and how long one can be."""
-        return {"threshold": self.threshold, "longest": self.longest}
+        """When there is no answer, how long one can be, and when the model had better not say."""
+        return {"threshold": self.threshold, "longest": self.longest, "rule": self.fitted.as_dict()["rule"]}
 
     def restored(self, settings: Mapping[str, Any]) -> QuestionAnswering:
         """With what was tuned. Raises InputError where a setting is odd."""
         threshold, longest = settings.get("threshold"), settings.get("longest", LONGEST)
         if not isinstance(threshold, float | int | None) or not isinstance(longest, int) or longest < 1:
             raise InputError(f"threshold is {threshold!r} and longest {longest!r}, expected two numbers")
-        return replace(self, threshold=threshold, longest=longest)
+        return replace(self, threshold=threshold, longest=longest, fitted=Fitted.of({"rule": settings.get("rule")}))
 
     @property
     def metric(self) -> str:
@@ -132,6 +134,23 @@ class QuestionAnswering(Task):
         gain = given - np.array([not answers for answers in valid.truth])  # of giving the piece, over giving none
         return replace(task, threshold=best_threshold(best.none - best.score, gain))
 
+    def decided(
+        self, examples: Examples, outputs: Tensor, most_error: float | None, false_alarms: float | None
+    ) -> QuestionAnswering:
+        """With a rule for when to answer. An answer is wrong where it is no exact match, and none where there is one.
+
+        Raises InputError for a scope, too.
+        """
+        if false_alarms is not None:
+            raise InputError("a question is answered from its context, whatever it is about; leave out --false-alarms")
+        fitted = self.fitted.decided(self.answered(examples, outputs)[1], self.wrong(examples, outputs), most_error)
+        return replace(self, fitted=fitted)
+
+    def wrong(self, examples: Examples, outputs: Tensor) -> Array:
+        """Whether what is given is no exact match. [b]"""
+        given = first_texts(self.decide(examples, outputs))
+        return np.asarray(judging.row_scores(texts_of(examples.truth), given)[:, 0] < 1)
+
     def answered(self, examples: Examples, outputs: Tensor) -> tuple[list[Answer | None], Array]:
         """The answer to each question, or None, and how sure it is of that. [b]"""
         best = pieces(examples, outputs, self.longest, self.threshold is not None)
@@ -146,16 +165,24 @@ class QuestionAnswering(Task):
         return column_of([() if answer is None else (answer,) for answer in self.answered(examples, outputs)[0]])
 
     def told(self, examples: Examples, outputs: Tensor) -> list[dict[str, Any]]:
-        """{"answer", "start", "end", "score"}: characters start to end of the context; "", 0, 0 where it has none."""
-        return [
+        """{"answer", "start", "end", "score"}: characters start to end of the context; "", 0, 0 where it has none.
+
+        Where it was decided when to answer, "abstains" says why what is given is kept back: "", 0, 0 stand then.
+        """
+        answers, sure = self.answered(examples, outputs)
+        reasons = self.fitted.abstains(sure)
+        found = [
             {
-                "answer": answer.text if answer else "",
-                "start": answer.start if answer else 0,
-                "end": answer.end if answer else 0,
-                "score": float(sure),
+                "answer": answer.text if answer and not reason else "",
+                "start": answer.start if answer and not reason else 0,
+                "end": answer.end if answer and not reason else 0,
+                "score": float(how_sure),
             }
-            for answer, sure in zip(*self.answered(examples, outputs), strict=True)
+            for answer, how_sure, reason in zip(answers, sure, reasons, strict=True)
         ]
+        if self.fitted.always_answers:
+            return found
+        return [one | {"abstains": reason or None} for one, reason in zip(found, reasons, strict=True)]
 
     def scored(self, truth: Array, answers: Array) -> AnswerScores:
         """Exact match and F1."""
@@ -181,7 +208,11 @@ class QuestionAnswering(Task):
         """Scores by length and by question, and mistakes."""
         answers, sure = self.answered(examples, outputs)
         given = ["" if answer is None else answer.text for answer in answers]
-        return judging.findings([pair[0] for pair in texts], texts_of(examples.truth), given, sure)
+        found = judging.findings([pair[0] for pair in texts], texts_of(examples.truth), given, sure)
+        if self.fitted.always_answers:
+            return found
+        became = outcomes(self.fitted.abstains(sure), self.wrong(examples, outputs))
+        return with_outcomes(found, became, self.fitted)
 
     def breakdown(self, truth: Array, answers: Array) -> str:
         """Scores by length of the answer."""

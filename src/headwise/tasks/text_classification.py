@@ -195,7 +195,7 @@ class TextClassification(Windowed):
 
     def abstains(self, outputs: Tensor) -> Array:
         """Why a row has no answer, "" where it has one. [b]"""
-        return self.fitted.abstains(outputs.numpy(), self.confidence(self.probabilities(outputs)))
+        return self.fitted.abstains(self.confidence(self.probabilities(outputs)), outputs.numpy())
 
     def scored(self, truth: Array, answers: Array) -> Scores:
         """Accuracy, F1 and the rest."""
@@ -245,12 +245,12 @@ class TextClassification(Windowed):
         return replace(calibrated, thresholds=tuple(least.tolist()))
 
     def decided(
-        self, truth: Array, outputs: Tensor, most_error: float | None, false_alarms: float | None
+        self, examples: Examples, outputs: Tensor, most_error: float | None, false_alarms: float | None
     ) -> TextClassification:
-        """With a rule for when to answer, and with a scope, where these are asked for; from held-out rows in scope.
+        """With a rule for when to answer, and with a scope, where these are asked for; from rows in scope.
 
         An answer is wrong where the label is, or of several labels where the set is not exactly right. Raises
-        InputError where nothing can be promised, and for a scope where a text may have several labels, or none.
+        InputError for a scope, too, where a text may have several labels, or none.
         """
         if self.multi_label and false_alarms is not None:
             raise InputError(
@@ -258,9 +258,10 @@ class TextClassification(Windowed):
                 "scope; leave out --false-alarms"
             )
         probabilities = self.probabilities(outputs)
-        wrong = ~same(truth, self.chosen(probabilities))
+        wrong = ~same(examples.truth, self.chosen(probabilities))
         sure = self.confidence(probabilities)
-        return replace(self, fitted=self.fitted.decided(outputs.numpy(), sure, wrong, most_error, false_alarms))
+        fitted = self.fitted.decided(sure, wrong, most_error, outputs.numpy(), false_alarms)
+        return replace(self, fitted=fitted)
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def known(served: Served, limits: Limits) -> dict[str, Any]:
         "task": task.name,
         "labels": list(model.labels),
         "several": isinstance(task, TextClassification) and task.multi_label,
-        "abstains": isinstance(task, TextClassification) and not task.fitted.always_answers,
+        "abstains": isinstance(task, TextClassification | QuestionAnswering) and not task.fitted.always_answers,
         "pairs": model.pairs or task.apart or isinstance(task, QuestionAnswering),
         "columns": {role: columns.get(role) for role in ("text", "pair", "label")},
         "separator": card.get("label_separator"),

@@ -5,14 +5,17 @@
     python benchmarks/reranking.py judge VECTORS SECOND ROWS/test.tsv
 
 VECTORS is a run of feature-extraction on ROWS/train.tsv and ROWS/valid.tsv. Each of their rows becomes a pair with the
-label 1, and with it go WRONG pairs with the label 0: of the question and texts that are among its ten nearest ones
-without being right, drawn with seed 42. `judge` prints MRR@10 and nDCG@10 of both orders on the distinct questions of
-the test rows, and 95 % intervals of what is gained (10,000 paired resamples of the questions).
+label 1, and with it go pairs with the label 0: the question with NEAR of the texts that are among its ten nearest ones
+without being right, and with FAR others, drawn with seed 42. (With near ones alone it is the right texts that are less
+alike, and that is what a re-ranker learns.) `judge` prints MRR@10 and nDCG@10 of the order by cosine, by the re-ranker
+alone, and by both, on the distinct questions of the test rows, and 95 % intervals of what is gained (10,000 paired
+resamples of the questions).
 """
 
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +24,7 @@ from headwise.model import load
 from headwise.reading import read, write
 from headwise.search import Hit, Index
 
-WRONG, SEED, RESAMPLES = 2, 42, 10_000
+NEAR, FAR, SEED, RESAMPLES = 1, 2, 42, 10_000
 
 
 def right_of(path: Path) -> dict[str, set[str]]:
@@ -33,10 +36,12 @@ def right_of(path: Path) -> dict[str, set[str]]:
     return found
 
 
-def nearest(run: str, right: dict[str, set[str]], reranker: str | None = None) -> list[list[Hit]]:
-    """The ten nearest of all right texts to each question."""
+def nearest(run: str, right: dict[str, set[str]], reranker: str | None = None, alone: bool = False) -> list[list[Hit]]:
+    """The ten nearest of all right texts to each question. alone: their cosines are forgotten when they are ordered."""
     index = Index.of(load(run), list(dict.fromkeys(text for texts in right.values() for text in texts)))
-    return index.search(list(right), least=0.0, reranker=None if reranker is None else load(reranker))
+    if alone:
+        index = replace(index, task=replace(index.task, calibration=None))
+    return index.search(list(right), least=None if alone else 0.0, reranker=reranker and load(reranker))
 
 
 def pairs(run: str, rows: str, out: str) -> None:
@@ -45,12 +50,15 @@ def pairs(run: str, rows: str, out: str) -> None:
     Path(out).mkdir(parents=True, exist_ok=True)
     for name in ("train", "valid"):
         right = right_of(Path(rows) / f"{name}.tsv")
+        documents = sorted(set[str]().union(*right.values()))
         made: list[tuple[str, str, int]] = []
         for (question, texts), hits in zip(right.items(), nearest(run, right), strict=True):
-            wrong = [hit.text for hit in hits if hit.text not in texts]
+            near = [hit.text for hit in hits if hit.text not in texts]
+            far = [text for text in documents if text not in texts and text not in near]
             for text in sorted(texts):
                 made.append((question, text, 1))
-                made += [(question, wrong[i], 0) for i in rng.permutation(len(wrong))[:WRONG]]
+                wrong = [*rng.choice(near, NEAR, replace=False), *rng.choice(far, FAR, replace=False)]
+                made += [(question, str(text), 0) for text in wrong]
         columns = zip(("text_a", "text_b", "label"), zip(*made, strict=True), strict=True)
         write(f"{out}/{name}.tsv", {column: list(values) for column, values in columns})
         print(f"{out}/{name}.tsv: {len(made):,} rows")
@@ -66,15 +74,17 @@ def gains(hits: list[list[Hit]], right: dict[str, set[str]]) -> np.ndarray:
 
 
 def judge(run: str, second: str, test: str) -> None:
-    """Print both orders, and what the second one gains."""
+    """Print the order of cosines, what the re-ranker alone makes of it, and both together."""
     right = right_of(Path(test))
-    before, after = (gains(nearest(run, right, reranker), right) for reranker in (None, second))
+    before = gains(nearest(run, right), right)
     drawn = np.random.default_rng(SEED).integers(0, len(right), (RESAMPLES, len(right)))
-    spread = (after - before)[drawn].mean(1)  # [resamples 2]
-    for number, name in enumerate(("MRR@10", "nDCG@10")):
-        low, high = np.quantile(spread[:, number], (0.025, 0.975))
-        old, new = before[:, number].mean(), after[:, number].mean()
-        print(f"{name} {old:.3f} -> {new:.3f}, gained {new - old:+.3f} ({low:+.3f} to {high:+.3f})")
+    for how, alone in (("alone", True), ("with cosines", False)):
+        after = gains(nearest(run, right, second, alone), right)
+        spread = (after - before)[drawn].mean(1)  # [resamples 2]
+        for number, name in enumerate(("MRR@10", "nDCG@10")):
+            low, high = np.quantile(spread[:, number], (0.025, 0.975))
+            old, new = before[:, number].mean(), after[:, number].mean()
+            print(f"{how}: {name} {old:.3f} -> {new:.3f}, gained {new - old:+.3f} ({low:+.3f} to {high:+.3f})")
     print(f"{len(right)} questions")
 
 

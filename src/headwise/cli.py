@@ -240,7 +240,9 @@ def search(
     documents: Annotated[Path, typer.Option(help="table with the texts to be found")],
     top_k: Annotated[int, typer.Option(help="hits for a query at most")] = 10,
     least: Annotated[float | None, typer.Option(help="chance of being right a hit must have; else 0.5")] = None,
-    reranker: Annotated[Path | None, typer.Option(help="a model of pairs that puts the nearest in order")] = None,
+    reranker: Annotated[
+        Path | None, typer.Option(help="a model of pairs with a say in the order of the nearest")
+    ] = None,
     precision: Precise = "float32",
     **options: Any,
 ) -> None:

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from headwise.errors import InputError
-from headwise.judging.ranking import DEPTH, nearest, similarities
+from headwise.judging.ranking import DEPTH, Calibration, nearest, similarities
 from headwise.model import Model
 from headwise.reading.columns import choose_columns
 from headwise.tasks.feature_extraction import FeatureExtraction
 from headwise.tasks.task import Array
+from headwise.tasks.text_classification import TextClassification
 from headwise.training.data import Asked, Source, opened
 
 LEAST = 0.5  # a document is worth showing from this chance of being right on
@@ -72,7 +73,7 @@ class Index:
             for query, numbers, near in zip(queries[rows], best, np.take_along_axis(cosines, best, 1), strict=True):
                 hits = self.hits(numbers, near)
                 if reranker is not None:
-                    hits = reranked(reranker, query, hits)
+                    hits = reranked(reranker, query, hits, self.task.calibration)
                 enough = LEAST if least is None else least
                 found.append([hit for hit in hits if hit.score is None or hit.score >= enough][:top_k])
         return found
@@ -85,9 +86,11 @@ class Index:
         return [Hit(number, self.documents[number], cosine, score) for number, cosine, score in rows]
 
 
-def reranked(model: Model, query: str, hits: Sequence[Hit]) -> list[Hit]:
-    """Hits in the order of a model that reads query and document together: by its last label's chance, or its number.
+def reranked(model: Model, query: str, hits: Sequence[Hit], known: Calibration | None) -> list[Hit]:
+    """Hits in the order of a model that reads query and document together: by its number, or its second label's chance.
 
+    Chances of both, the model's and the cosine's, are two witnesses of one thing: their odds are multiplied, so that
+    one that knows little changes little (Genest and Zidek 1986, 'Combining probability distributions').
     Raises InputError for a model that has neither two labels nor one number.
     """
     outputs = model.asked([(query, hit.text) for hit in hits])[1]  # [hits c]
@@ -96,8 +99,13 @@ def reranked(model: Model, query: str, hits: Sequence[Hit]) -> list[Hit]:
             f"a re-ranker says of a pair whether it is right, with two labels or a number; found {model.task.name} "
             f"with {len(model.labels)} labels"
         )
-    numbers = outputs[:, -1] if outputs.shape[1] == 1 else outputs[:, 1] - outputs[:, 0]
-    return [hits[i] for i in numbers.argsort(descending=True, stable=True).tolist()]
+    numbers = outputs[:, 0].numpy()
+    if isinstance(model.task, TextClassification):
+        odds = np.log(np.clip(model.task.probabilities(outputs), 1e-9, 1))  # [hits 2]
+        numbers = odds[:, 1] - odds[:, 0]
+        if known is not None:
+            numbers = numbers + known.log_odds(np.array([hit.cosine for hit in hits]))
+    return [hits[i] for i in np.argsort(-numbers, kind="stable").tolist()]
 
 
 def documents_of(model: Model, source: Source, asked: Asked) -> tuple[list[str], list[str]]:

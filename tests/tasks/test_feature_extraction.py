@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,8 +15,11 @@ import torch.nn.functional as F
 import headwise
 from headwise.errors import InputError
 from headwise.judging import ranking
+from headwise.judging.ranking import Calibration
 from headwise.reading.batches import Batch
+from headwise.search import Hit, Index, reranked
 from headwise.tasks.feature_extraction import FeatureExtraction
+from headwise.tasks.text_classification import TextClassification
 
 FAST = {"learning_rate": 3e-3, "batch_size": 8, "epochs": 60, "eval_steps": 10, "patience": 99, "quiet": True}
 KINDS = ["pairs", "labels", "scores"]
@@ -306,20 +311,39 @@ def test_search_refuses_what_it_cannot_do(films, table, tmp_path, run_of, comman
     assert status == 2 and "search takes a model of feature-extraction, found one of text-classification" in said
 
 
-def test_a_reranker_puts_the_hits_in_its_own_order(films, table, tmp_path, run_of, directory_of, command):
+def test_a_reranker_and_the_cosine_both_have_a_say(films, table, tmp_path, run_of, directory_of, command):
     """It learns to like one document, whatever is looked for."""
-    _, place, file = run_of("bert", "pairs")
+    vectors, place, file = run_of("bert", "pairs")
     texts = [text for text, _ in films]
     rows = [(text, partner, int(partner == "home")) for text in texts for partner in PARTNERS]
     pairs = table(tmp_path / "pairs.tsv", rows, "text_a", "text_b", "label")
     how = FAST | {"class_weights": "balanced", "with_baselines": False, "out": tmp_path / "second", "epochs": 10}
-    headwise.train(pairs, pairs, model=str(directory_of("bert")), metric="macro_f1", **how)
+    second = headwise.train(pairs, pairs, model=str(directory_of("bert")), metric="macro_f1", **how)
     order = ("--least", "0", "--reranker", tmp_path / "second")
     status, shown, said = command("search", place, "--documents", file, *order, *texts)
     assert status == 0 and "re-ranker: the more likely 1, the better" in said
-    found = [json.loads(line)["hits"] for line in shown.splitlines()]
-    assert [hits[0]["text"] for hits in found] == ["home"] * 8
-    assert all({hit["text"] for hit in hits} == set(PARTNERS) for hits in found)
+    known = vectors.task.calibration
+    for text, line in zip(texts, shown.splitlines(), strict=True):
+        hits = json.loads(line)["hits"]
+        right = second.probabilities([(text, hit["text"]) for hit in hits])[:, 1]
+        odds = known.log_odds(np.array([hit["cosine"] for hit in hits])) + np.log(right / (1 - right))
+        assert (np.diff(odds) < 1e-4).all() and {hit["text"] for hit in hits} == set(PARTNERS)
+    index = Index.of(vectors, PARTNERS)
+    never_learnt = replace(index, task=replace(index.task, calibration=None))
+    assert [hits[0].text for hits in never_learnt.search(texts, reranker=second)] == ["home"] * 8
+
+
+@pytest.mark.parametrize(
+    ("says", "order"),
+    [((0, 0, 0), [0, 1, 2]), ((0, 0.5, 0), [0, 1, 2]), ((0, 1.5, 0), [1, 0, 2]), ((0, 0, 9), [2, 0, 1])],
+)
+def test_a_reranker_counts_as_far_as_it_is_sure(says, order):
+    hits = [Hit(number, str(number), cosine, None) for number, cosine in enumerate((0.9, 0.8, 0.1))]
+    outputs = torch.tensor([[0.0, logit] for logit in says])
+    model = SimpleNamespace(asked=lambda texts: (None, outputs), labels=("0", "1"), task=TextClassification(("0", "1")))
+    assert [hit.document for hit in reranked(model, "?", hits, Calibration(10.0, -5.0))] == order
+    by_itself = [hit.document for hit in reranked(model, "?", hits, None)]
+    assert by_itself == sorted(range(3), key=lambda number: -says[number])
 
 
 def test_what_is_put_before_texts_is_explained_with_them(directory_of):

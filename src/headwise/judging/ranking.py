@@ -215,4 +215,8 @@ class Calibration:
 
     def probabilities(self, cosines: np.ndarray) -> np.ndarray:
         """The chance of being right, by cosine."""
-        return np.asarray(np.exp(-np.logaddexp(0, -(self.slope * cosines + self.base))))
+        return np.asarray(np.exp(-np.logaddexp(0, -self.log_odds(cosines))))
+
+    def log_odds(self, cosines: np.ndarray) -> np.ndarray:
+        """The logarithm of right to wrong, by cosine."""
+        return np.asarray(self.slope * cosines + self.base)

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwise.core.packed import Lengths, Packed, Rectangle
+from headwise.core.packed import Lengths, Packed
 
 LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=12).map(tuple)
 
@@ -71,7 +71,7 @@ def test_a_rectangle_holds_sequences_of_like_length_only(lengths):
 def test_a_rectangle_of_any_rows_in_any_order_holds_those_rows(lengths, random):
     packed = Packed.of([torch.randn(length) for length in lengths])
     rows = random.sample(range(len(lengths)), random.randint(1, len(lengths)))
-    rectangle = Rectangle(packed.lengths, tuple(rows))
+    rectangle = packed.lengths.rectangle(rows)
     for row, cells, real in zip(rows, rectangle.pad(packed.data), rectangle.real, strict=True):
         assert torch.equal(cells[real], packed.unpack()[row])
 

@@ -163,7 +163,7 @@ class Attention(nn.Module):
         """The fast kernel, once for each rectangle of sequences of like length. made as projected -> [n h w]"""
         pieces = []
         for target in targets.rectangles:
-            source = target if sources is targets else Rectangle(sources, target.rows)
+            source = target if sources is targets else sources.rectangle(target.rows)
             sides = target, source, source
             padded = [side.pad(part).transpose(1, 2) for side, part in zip(sides, made, strict=False)]
             q, k, v = self.apart(padded, 1)  # [rows h t w], [rows k s w] twice

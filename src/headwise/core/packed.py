@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -55,9 +56,14 @@ class Lengths:
             if not groups or self.each[row] > 8 + self.each[groups[-1][0]] * 5 // 4:
                 groups.append([])
             groups[-1].append(row)
-        # Of a twin: what this caches must not hold this, or all its tensors stay until the garbage collector comes.
-        twin = Lengths(self.each, self.device)
-        return tuple(Rectangle(twin, tuple(group)) for group in groups)
+        return tuple(map(self.rectangle, groups))
+
+    def rectangle(self, rows: Sequence[int]) -> Rectangle:
+        """Some of the sequences."""
+        begin = (0, *accumulate(self.each))
+        sizes = tuple(self.each[row] for row in rows)
+        whole = len(set(sizes)) == 1 and tuple(rows) == tuple(range(len(self.each)))
+        return Rectangle(tuple(rows), sizes, tuple(begin[row] for row in rows), whole, self.device)
 
     @cached_property
     def cells(self) -> Tensor | None:
@@ -72,29 +78,30 @@ class Lengths:
 
 @dataclass(frozen=True, eq=False)
 class Rectangle:
-    """Some rows (sequences) of a batch, padded to the longest of them: [rows width]."""
+    """Some rows (sequences) of a batch, padded to the longest of them: [rows width].
 
-    lengths: Lengths
+    It holds no Lengths: those that cache it would hold themselves, with all their tensors, until the garbage collector
+    comes.
+    """
+
     rows: tuple[int, ...]
+    sizes: tuple[int, ...]  # how long each is
+    starts: tuple[int, ...]  # the packed position of each one's first element
+    whole: bool  # the batch as it lies, so that cell and position are the same
+    device: torch.device
 
     @cached_property
     def width(self) -> int:
-        return max(self.lengths.each[row] for row in self.rows)
+        return max(self.sizes)
 
     @cached_property
     def full(self) -> bool:
-        return all(self.lengths.each[row] == self.width for row in self.rows)
-
-    @cached_property
-    def whole(self) -> bool:
-        """The batch as it lies, so that cell and position are the same."""
-        return self.full and self.rows == tuple(range(len(self.lengths.each)))
+        return min(self.sizes) == self.width
 
     @cached_property
     def real(self) -> Tensor:
         """True in cells that hold a position, false in padding. [rows width]"""
-        lengths = self.lengths.tensor[list(self.rows)]
-        return self.places < lengths[:, None]
+        return self.places < torch.tensor(self.sizes, device=self.device)[:, None]
 
     @cached_property
     def keys(self) -> Tensor:
@@ -104,13 +111,12 @@ class Rectangle:
     @cached_property
     def places(self) -> Tensor:
         """The place of each column in its sequence. [width]"""
-        return torch.arange(self.width, device=self.lengths.device)
+        return torch.arange(self.width, device=self.device)
 
     @cached_property
     def positions(self) -> Tensor:
         """The packed position in each cell; a padding cell repeats its row's first one. [rows width]"""
-        starts = self.lengths.starts[list(self.rows)][:, None]
-        return starts + self.places * self.real
+        return torch.tensor(self.starts, device=self.device)[:, None] + self.places * self.real
 
     def pad(self, data: Tensor) -> Tensor:
         """[n …] -> [rows width …]"""

@@ -31,7 +31,6 @@ class Padded(Lengths):
             "positions": places.expand(rows, width).flatten(),  # [n]
             "width": width,
             "rectangles": (self,),
-            "lengths": self,  # of the rectangle that it is, too
             "cells": None,
             "full": False,
         }

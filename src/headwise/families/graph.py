@@ -178,7 +178,7 @@ class Graph(HeadedEncoder):
         for part in lengths.rectangles:
             most = 1 if self.quantised else max(1, NUMBERS // (part.width * numbers))
             for start in range(0, len(part.rows), most):
-                yield Rectangle(lengths, part.rows[start : start + most])
+                yield lengths.rectangle(part.rows[start : start + most])
 
 
 def opened(file: Path, threads: int) -> Any:

@@ -33,7 +33,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Table = Annotated[Path, typer.Argument(help="csv, tsv, jsonl or parquet; the first three also as .gz")]
+Table = Annotated[Path, typer.Argument(help="csv, tsv, jsonl, json or parquet; all but parquet also as .gz")]
 Run = Annotated[Path, typer.Argument(help="directory of a finished run, or any Hugging Face classifier")]
 PREFIXES = ("query_prefix", "document_prefix")  # a model keeps those of its training
 LOCAL = "127.0.0.1"
@@ -134,7 +134,9 @@ def predict(
     texts: Annotated[list[str] | None, typer.Argument(help="texts; else --input, else lines of standard input")] = None,
     *,
     input: Annotated[Path | None, typer.Option(help="table with a text column")] = None,
-    output: Annotated[Path | None, typer.Option(help="csv, tsv, jsonl or parquet to write; else JSON lines")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="csv, tsv, jsonl, json or parquet to write; else JSON lines")
+    ] = None,
     precision: Precise = "float32",
     **options: Any,
 ) -> None:

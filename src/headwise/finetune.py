@@ -58,7 +58,7 @@ def train(
 ) -> Model:
     """Fine-tune a model on a table, judge it, and leave model, metrics and report in the directory out.
 
-    train, valid, test: files (csv, tsv, jsonl, parquet); parts that are not given are split off train.
+    train, valid, test: files (csv, tsv, jsonl, json, parquet); parts that are not given are split off train.
     out: where to write; None keeps everything in memory, without checkpoints.
     model: a directory, a model of the Hugging Face hub, or 'minilm', which needs no download.
     seeds: so many runs that differ in nothing else, of which the best on the validation rows is kept.

@@ -364,7 +364,10 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=8), st.sampled_from(["csv", "csv.gz", "jsonl", "parquet"]))
+@given(
+    st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=8),
+    st.sampled_from(["csv", "csv.gz", "jsonl", "json", "parquet"]),
+)
 def test_what_is_written_reads_the_same(tmp_path_factory, rows, extension):
     path = tmp_path_factory.mktemp("written") / f"x.{extension}"
     columns = {"text": [text for text, _ in rows], "label": [label for _, label in rows]}
@@ -384,6 +387,8 @@ def test_numbers_and_lists_are_written(tmp_path):
     path = tmp_path / "x.jsonl"
     write(path, {"label": ["a"], "score": [np.float32(0.5)], "labels": [["a", "b"]], "rank": [1]})
     assert path.read_text() == '{"label": "a", "score": 0.5, "labels": ["a", "b"], "rank": 1}\n'
+    write(tmp_path / "x.json", {"label": ["a", "b"], "score": [0.5, 1.0]})
+    assert (tmp_path / "x.json").read_text() == '[\n{"label": "a", "score": 0.5},\n{"label": "b", "score": 1.0}\n]\n'
     write(tmp_path / "x.tsv", {"label": ['"好"'], "score": [np.float64(0.1)]})
     assert (tmp_path / "x.tsv").read_bytes() == 'label\tscore\n"好"\t0.1\n'.encode()
 

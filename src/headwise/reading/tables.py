@@ -22,7 +22,7 @@ from headwise.reading.encodings import load, unreadable
 from headwise.reading.objects import objects
 from headwise.reading.records import Records, is_nested, text_array
 
-_KINDS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet"}
+_KINDS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".parquet": "parquet"}
 _BLOCK = 1 << 24  # bytes of a delimited file that Arrow parses at a time
 _CHUNK = 4096  # objects of a JSON file made columns at a time
 
@@ -47,7 +47,7 @@ def read(path: str | os.PathLike[str], *, delimiter: str | None = None, quote: b
     if kind == "parquet":
         return _read_parquet(name)
     data, notes = load(name)
-    if kind == "jsonl":
+    if kind in ("json", "jsonl"):
         return _read_objects(name, data, notes)
     return _read_delimited(name, data, notes, kind, delimiter, quote)
 
@@ -63,7 +63,7 @@ def kind_of(name: str) -> str:
         found = extension + ".gz" * zipped if extension else "no extension"
         raise InputError(
             f"{name}: {found} is not a format read or written here; "
-            "use .csv, .tsv or .jsonl (each also as .gz) or .parquet"
+            "use .csv, .tsv, .jsonl or .json (each also as .gz) or .parquet"
         )
     return kind
 

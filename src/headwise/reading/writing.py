@@ -26,7 +26,7 @@ def write(path: str | os.PathLike[str], columns: Mapping[str, Sequence[str | flo
     What is missing, None, is an empty field of a .csv or .tsv, and null elsewhere.
 
     Raises InputError where the file cannot be written, or cannot hold a value: a .tsv no tab or line break, a .csv and
-    a .tsv no list. ValueError where a number is not finite (.jsonl) or the columns differ in length.
+    a .tsv no list. ValueError where a number is not finite (.jsonl, .json) or the columns differ in length.
     """
     name = os.fspath(path)
     kind = kind_of(name)
@@ -61,8 +61,8 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def holds_lists(path: str | os.PathLike[str]) -> bool:
-    """Whether a file of this name can hold several values in one field, as .jsonl and .parquet do."""
-    return kind_of(os.fspath(path)) in ("jsonl", "parquet")
+    """Whether a file of this name can hold several values in one field, as .jsonl, .json and .parquet do."""
+    return kind_of(os.fspath(path)) in ("json", "jsonl", "parquet")
 
 
 def refuse_unwritable(path: str | os.PathLike[str], columns: Mapping[str, Sequence[Any]]) -> None:
@@ -83,7 +83,11 @@ def _write_to(file: BinaryIO, name: str, kind: str, columns: Mapping[str, Sequen
         pa.parquet.write_table(pa.table({column: pa.array(values) for column, values in columns.items()}), file)
         return
     rows = zip(*columns.values(), strict=True)
-    lines = _json_lines(columns, rows) if kind == "jsonl" else _delimited_lines(name, kind, columns, rows)
+    if kind in ("json", "jsonl"):
+        objects = _objects(columns, rows)
+        lines = _array(objects) if kind == "json" else (f"{line}\n" for line in objects)
+    else:
+        lines = _delimited_lines(name, kind, columns, rows)
     if name.lower().endswith(".gz"):
         with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as zipped:  # no name and date: same rows, same bytes
             zipped.writelines(line.encode() for line in lines)
@@ -91,10 +95,18 @@ def _write_to(file: BinaryIO, name: str, kind: str, columns: Mapping[str, Sequen
         file.writelines(line.encode() for line in lines)
 
 
-def _json_lines(names: Iterable[str], rows: Iterable[tuple[Any, ...]]) -> Iterator[str]:
+def _objects(names: Iterable[str], rows: Iterable[tuple[Any, ...]]) -> Iterator[str]:
     for row in rows:
         plain = [value.item() if isinstance(value, np.generic) else value for value in row]
-        yield json.dumps(dict(zip(names, plain, strict=True)), ensure_ascii=False, allow_nan=False) + "\n"
+        yield json.dumps(dict(zip(names, plain, strict=True)), ensure_ascii=False, allow_nan=False)
+
+
+def _array(objects: Iterable[str]) -> Iterator[str]:
+    """An array of them, one a line."""
+    yield "["
+    for number, line in enumerate(objects):
+        yield f"{',' if number else ''}\n{line}"
+    yield "\n]\n"
 
 
 def _delimited_lines(name: str, kind: str, names: Iterable[str], rows: Iterable[tuple[Any, ...]]) -> Iterator[str]:

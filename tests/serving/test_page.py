@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -208,6 +210,23 @@ def test_every_task_has_its_answer_in_both_languages(opened, model):
     assert "关于此模型" in page.locator("aside").inner_text() and said
     assert not re.search(r"undefined|NaN|\[object|\{\w+\}", page.locator("body").inner_text())
     assert page.locator("#explain-part").is_visible() == (model != "masked")
+
+
+def test_an_answer_that_is_kept_back_is_none(opened, started, run_of, tmp_path):
+    import headwise
+    from headwise.judging.fitted import Fitted
+    from headwise.judging.selective import Rule
+    from headwise.training.saving import whole
+
+    run = shutil.copytree(run_of("questions"), tmp_path / "questions")
+    model = headwise.load(run)
+    never = replace(model.task, fitted=Fitted(rule=Rule(1.0, 0.1, 100, 50, 0, 0.09)))
+    with whole(run) as new:
+        replace(model, task=never).write_card(new, model.card["sha256"])
+    page = opened(url=started(run).url)
+    said = answered(page, "how long", "a fine film , far too long")
+    assert said.split("\n")[0] == "No answer" and "unsure" in said and "far" not in said
+    assert "gives no answer where it is unsure" in page.locator("#about").inner_text()
 
 
 def upload(page: Any, place: Path, name: str, content: bytes) -> None:

@@ -34,13 +34,18 @@ function bar(name, score, best) {
     make("span", { class: "number" }, number(score)));
 }
 
+/** No answer, and why. */
+function keptBack(told) {
+  return [make("p", { class: "headline" }, say("no_answer")), make("p", { class: "hint" }, named(told.abstains))];
+}
+
 function classified(model, told, labels) {
   const chosen = told.labels ?? (told.label === null ? [] : [told.label]);
   const rows = labels.map(({ label, score }) => bar(label, score, chosen.includes(label)));
   const more = rows.splice(MOST_BARS);
   const rest = more.length ? make("details", {}, make("summary", {}, say("more_labels", { n: more.length })), ...more) : null;
   const top = told.abstains
-    ? [make("p", { class: "headline" }, say("no_answer")), make("p", { class: "hint" }, named(told.abstains))]
+    ? keptBack(told)
     : told.labels
       ? [make("p", { class: "headline" }, make("bdi", {}, told.labels.join(" · ") || say("no_label")))]
       : [headline(told.label, told.score)];
@@ -74,6 +79,7 @@ function tagged(text, entities) {
 }
 
 function answered([, context], told) {
+  if (told.abstains) return keptBack(told);
   if (!told.answer) return [headline(say("no_answer_there"), told.score)];
   return [headline(told.answer, told.score), marked(context, [told], (part) => make("mark", { class: "kind0" }, part))];
 }

@@ -52,29 +52,39 @@ def _lines(name: str, data: bytes) -> Iterator[tuple[int, Any]]:
 
 def _document(name: str, text: str) -> Iterator[tuple[int, Any]]:
     """What stands in an array, or in succession, with the line where it begins."""
+    line, counted = 1, 0
+    try:
+        for begin, item in _items(text):
+            line, counted = line + text.count("\n", counted, begin), begin
+            yield line, item
+    except json.JSONDecodeError as error:
+        raise _malformed(name, error.lineno, error) from error
+
+
+def _items(text: str) -> Iterator[tuple[int, Any]]:
+    """The same with the position where it begins. Raises JSONDecodeError."""
     at = _past_space(text, 0)
     array = text[at] == "["
-    at, line, counted = _past_space(text, at + array), 1, 0
-    closed = array and text[at : at + 1] == "]"
-    if closed:
-        raise InputError(f"{name}: an array of nothing; expected objects, one for each row")
-    while not closed and (array or at < len(text)):
-        line, counted = line + text.count("\n", counted, at), at
+    at, end = _past_space(text, at + array), "]" if array else ""
+    if text[at : at + 1] == end:
+        raise json.JSONDecodeError("an array of nothing", text, at)
+    while text[at : at + 1] != end:
         try:
-            item, at = _DECODER.raw_decode(text, at)
-            yield line, item
-            at = _past_space(text, at)
-            closed = array and text[at : at + 1] == "]"
-            if array and not closed:
-                if text[at : at + 1] != ",":
-                    raise json.JSONDecodeError("Expecting ',' or ']'", text, at)
-                at = _past_space(text, at + 1)
+            item, behind = _DECODER.raw_decode(text, at)
+        except json.JSONDecodeError:
+            raise
         except (ValueError, RecursionError) as error:
-            raise _malformed(name, getattr(error, "lineno", line), error) from error
-    rest = _past_space(text, at + 1)
-    if rest < len(text):
-        extra = json.JSONDecodeError("Extra data", text, rest)
-        raise _malformed(name, extra.lineno, extra)
+            raise json.JSONDecodeError(_reason(error), text, at) from error
+        yield at, item
+        at = _past_space(text, behind)
+        if array and text[at : at + 1] == ",":
+            at = _past_space(text, at + 1)
+            if text[at : at + 1] == end:
+                raise json.JSONDecodeError("Expecting value", text, at)
+        elif array and text[at : at + 1] != end:
+            raise json.JSONDecodeError("Expecting ',' or ']'", text, at)
+    if (rest := _past_space(text, at + 1)) < len(text):
+        raise json.JSONDecodeError("Extra data", text, rest)
 
 
 def _past_space(text: str, at: int) -> int:
@@ -96,12 +106,14 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _malformed(name: str, line: int, error: Exception) -> InputError:
-    where, reason = f"{name}, line {line}", str(error)
+    column = f", column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+    return InputError(f"{name}, line {line}{column}: {_reason(error)}; {_EXPECTED}")
+
+
+def _reason(error: Exception) -> str:
     if isinstance(error, RecursionError):
-        reason = "nested too deep"
-    elif isinstance(error, json.JSONDecodeError):
-        where, reason = f"{where}, column {error.colno}", error.msg
-    return InputError(f"{where}: {reason}; {_EXPECTED}")
+        return "nested too deep"
+    return error.msg if isinstance(error, json.JSONDecodeError) else str(error)
 
 
 _DECODER = json.JSONDecoder(

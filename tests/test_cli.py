@@ -136,7 +136,7 @@ def test_predict_prints_a_table_without_output_and_refuses_what_cannot_be(run, c
     refused(command("predict", run, "a text", "--input", file), "texts or --input, not both")
     refused(command("predict", run, "--input", tmp_path / "no.csv"), "no.csv: no such file")
     refused(command("predict", tmp_path / "nothing", "a text"), "nothing: no such model directory")
-    refused(command("predict", run, "a", "--output", tmp_path / "a.xlsx"), "a.xlsx", "use .csv, .tsv or .jsonl")
+    refused(command("predict", run, "a", "--output", tmp_path / "a.xlsx"), "a.xlsx", "use .csv, .tsv, .jsonl or .json")
     refused(command("predict", run, "a", "--output", tmp_path / "no/a.csv"), "a.csv", "cannot be written")
 
 
@@ -144,7 +144,7 @@ def test_an_output_that_cannot_be_is_refused_before_predicting(run, command, tmp
     monkeypatch.setattr("headwise.model.Model.predict", pytest.fail)
     (tmp_path / "folder.csv").mkdir()
     for name, told in {
-        "a.unknown": "use .csv, .tsv or .jsonl",
+        "a.unknown": "use .csv, .tsv, .jsonl or .json",
         "no/a.csv": "there is no folder",
         "folder.csv": "is a folder",
         "a.tsv": "'a\\tb' holds a tab or line break",

@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import platform
-import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from inference import most_memory
 
 from headwise.core.prepacked import prepack
 from headwise.core.transformer import HeadedEncoder, initialise
@@ -80,11 +80,6 @@ GROWING: dict[str, dict[str, Work]] = {
     "rows": {f"{n:,}": Work(rows=n) for n in (512, 2048, 8192, 32_768, 131_072)},
     "vocabulary": {f"{n:,}": Work(vocabulary=n) for n in (100, 1000, 10_000, 100_000)},
 }
-
-
-def most_memory() -> float:
-    """Of this process so far, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def made(work: Work) -> HeadedEncoder:

@@ -298,6 +298,12 @@ def most_products() -> dict[str, float]:
     return found
 
 
+def most_memory() -> float:
+    """The most that this process had in physical memory, in MiB. (getrusage counts what began it, too.)"""
+    (line,) = (one for one in Path("/proc/self/status").read_text().splitlines() if one.startswith("VmHWM:"))
+    return int(line.split()[1]) / 1024
+
+
 def operations(model: Model, texts: list[Sequence[int]]) -> float:
     """Multiplications and additions that the texts take: two for each weight of a block, and attention's products."""
     blocks = model.weights.encoder.blocks

@@ -26,7 +26,6 @@ import argparse
 import multiprocessing
 import os
 import platform
-import resource
 import tempfile
 import time
 from collections.abc import Iterator
@@ -37,7 +36,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from inference import draw, most_products
+from inference import draw, most_memory, most_products
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -214,7 +213,7 @@ def memory(given: argparse.Namespace, peer: Peer | None) -> float:
     """The most that a process has in physical memory which trains some steps, in MiB. None: with headwise."""
     job = settled(given)
     next(rates_of_ours(job, given.steps) if peer is None else rates_of(peer, job, given.steps))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return most_memory()
 
 
 def main() -> None:

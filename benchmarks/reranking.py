@@ -57,8 +57,9 @@ def pairs(run: str, rows: str, out: str) -> None:
             far = [text for text in documents if text not in texts and text not in near]
             for text in sorted(texts):
                 made.append((question, text, 1))
-                wrong = [*rng.choice(near, NEAR, replace=False), *rng.choice(far, FAR, replace=False)]
-                made += [(question, str(text), 0) for text in wrong]
+                for wrong, most in ((near, NEAR), (far, FAR)):
+                    drawn = rng.choice(wrong, min(most, len(wrong)), replace=False)
+                    made += [(question, str(other), 0) for other in drawn]
         columns = zip(("text_a", "text_b", "label"), zip(*made, strict=True), strict=True)
         write(f"{out}/{name}.tsv", {column: list(values) for column, values in columns})
         print(f"{out}/{name}.tsv: {len(made):,} rows")

@@ -56,7 +56,7 @@ class Index:
         """For each query at most top_k hits, the best first; none where no document has the least chance.
 
         least: of being right, LEAST unless given. A model that never learnt chances gives all hits, without scores.
-        reranker: a model of pairs that puts the nearest documents, DEPTH or top_k of them, in its own order.
+        reranker: a model of pairs with a say in the order of the nearest documents, DEPTH or top_k of them.
 
         Raises InputError for a least chance the model cannot tell, and for a reranker that is none.
         """
@@ -89,9 +89,9 @@ class Index:
 def reranked(model: Model, query: str, hits: Sequence[Hit], known: Calibration | None) -> list[Hit]:
     """Hits in the order of a model that reads query and document together: by its number, or its second label's chance.
 
-    Chances of both, the model's and the cosine's, are two witnesses of one thing: their odds are multiplied, so that
-    one that knows little changes little (Genest and Zidek 1986, 'Combining probability distributions').
-    Raises InputError for a model that has neither two labels nor one number.
+    A chance and the cosine are two witnesses of one thing: where it is known what the cosine says, their odds are
+    multiplied, so that one that knows little changes little (Genest and Zidek 1986, 'Combining probability
+    distributions'). Raises InputError for a model that has neither two labels nor one number.
     """
     outputs = model.asked([(query, hit.text) for hit in hits])[1]  # [hits c]
     if len(model.labels) not in (1, 2) or outputs.shape != (len(hits), len(model.labels)):
@@ -100,9 +100,8 @@ def reranked(model: Model, query: str, hits: Sequence[Hit], known: Calibration |
             f"with {len(model.labels)} labels"
         )
     numbers = outputs[:, 0].numpy()
-    if isinstance(model.task, TextClassification):
-        odds = np.log(np.clip(model.task.probabilities(outputs), 1e-9, 1))  # [hits 2]
-        numbers = odds[:, 1] - odds[:, 0]
+    if isinstance(model.task, TextClassification) and len(model.labels) == 2:
+        numbers = (outputs[:, 1] - outputs[:, 0]).numpy() / model.task.fitted.temperature  # log odds
         if known is not None:
             numbers = numbers + known.log_odds(np.array([hit.cosine for hit in hits]))
     return [hits[i] for i in np.argsort(-numbers, kind="stable").tolist()]

@@ -139,7 +139,7 @@ class QuestionAnswering(Task):
     ) -> QuestionAnswering:
         """With a rule for when to answer. An answer is wrong where it is no exact match, and none where there is one.
 
-        Raises InputError for a scope, too.
+        Raises InputError where nothing can be promised, and for a scope.
         """
         if false_alarms is not None:
             raise InputError("a question is answered from its context, whatever it is about; leave out --false-alarms")
@@ -171,14 +171,15 @@ class QuestionAnswering(Task):
         """
         answers, sure = self.answered(examples, outputs)
         reasons = self.fitted.abstains(sure)
+        given = [None if reason else answer for answer, reason in zip(answers, reasons, strict=True)]
         found = [
             {
-                "answer": answer.text if answer and not reason else "",
-                "start": answer.start if answer and not reason else 0,
-                "end": answer.end if answer and not reason else 0,
+                "answer": answer.text if answer else "",
+                "start": answer.start if answer else 0,
+                "end": answer.end if answer else 0,
                 "score": float(how_sure),
             }
-            for answer, how_sure, reason in zip(answers, sure, reasons, strict=True)
+            for answer, how_sure in zip(given, sure, strict=True)
         ]
         if self.fitted.always_answers:
             return found

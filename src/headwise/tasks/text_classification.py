@@ -250,7 +250,7 @@ class TextClassification(Windowed):
         """With a rule for when to answer, and with a scope, where these are asked for; from rows in scope.
 
         An answer is wrong where the label is, or of several labels where the set is not exactly right. Raises
-        InputError for a scope, too, where a text may have several labels, or none.
+        InputError where nothing can be promised, and for a scope where a text may have several labels, or none.
         """
         if self.multi_label and false_alarms is not None:
             raise InputError(

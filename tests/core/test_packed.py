@@ -22,7 +22,7 @@ def test_an_example_by_hand():
     assert packed.lengths.starts.tolist() == [0, 2, 3]
     assert packed.lengths.sequence.tolist() == [0, 0, 1, 2, 2, 2]
     assert packed.lengths.positions.tolist() == [0, 1, 0, 0, 1, 2]
-    assert packed.firsts().tolist() == [7, 4, 1]
+    assert packed.firsts().data.tolist() == [7, 4, 1]
     assert packed.with_data(packed.data[:, None]).means().tolist() == [[8], [4], [2]]
     (rectangle,) = packed.lengths.rectangles
     assert rectangle.rows == (1, 0, 2)
@@ -45,7 +45,7 @@ def test_unpacking_gives_back_what_was_packed(lengths):
 @given(LENGTHS)
 def test_pooling_is_that_of_each_sequence(lengths):
     packed = Packed.of([torch.randn(length, 3) for length in lengths])
-    assert torch.equal(packed.firsts(), torch.stack([part[0] for part in packed.unpack()]))
+    assert torch.equal(packed.firsts().data, torch.stack([part[0] for part in packed.unpack()]))
     assert torch.allclose(packed.means(), torch.stack([part.mean(0) for part in packed.unpack()]), atol=1e-5)
 
 

@@ -9,10 +9,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from headwise.core import spec
 from headwise.core.attention import Watch
 from headwise.core.packed import Packed
+from headwise.core.prepacked import Prepacked, prepack
 from headwise.core.transformer import Decoder, Encoder, EncoderDecoder, HeadedEncoder, Sinusoids, initialise
 
 ATTENTION = spec.Attention(n_heads=2, n_kv_heads=2, d_head=8)
@@ -148,6 +150,43 @@ def test_a_classifier_gives_each_sequence_its_own_answer(redraw):
     assert logits.shape == (3, 3)
     alone = torch.cat([model(Packed.of([part])) for part in batch.unpack()])
     assert torch.allclose(logits, alone, atol=1e-5)
+
+
+@given(lengths=LENGTHS)
+def test_first_positions_alone_are_what_they_are_among_all(encoder, lengths):
+    some = ids(lengths)
+    with torch.no_grad():
+        alone, among = encoder(some, first=True), encoder(some).firsts()
+    assert alone.lengths.each == (1,) * len(lengths)
+    assert torch.allclose(alone.data, among.data, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [nn.Linear, Prepacked])
+def test_a_head_on_first_positions_computes_no_others_in_the_last_block(stack, kind, redraw):
+    model = redraw(HeadedEncoder(stack, spec.Head(3))).eval()
+    if kind is Prepacked:
+        prepack(model)
+    some, rows = ids((5, 30, 3, 29)), []
+    feed_forward = model.encoder.blocks[-1].feed_forward.layer
+    feed_forward.register_forward_hook(lambda _, given, made: rows.append(len(given[0].data)))
+    watch = Watch()
+    with torch.inference_mode(kind is Prepacked):
+        wanted = model.answers(model.encoder(some))
+        assert torch.allclose(model(some), wanted, atol=1e-5)
+        assert torch.allclose(model.outputs(some, torch.zeros(67, dtype=torch.int64)), wanted, atol=1e-5)
+        assert torch.equal(model(some, watch=watch), wanted)
+    assert rows == [67, 4, 4, 67] and watch.attention[1][0].shape[1:] == (5, 5)  # a watch sees all
+
+
+def test_gradients_are_the_same_for_first_positions_alone(stack, redraw):
+    model = redraw(HeadedEncoder(stack, spec.Head(3))).eval()
+    found = []
+    for made in (model(ids((5, 30, 3, 29))), model.answers(model.encoder(ids((5, 30, 3, 29))))):
+        model.zero_grad()
+        (made * torch.arange(3.0)).sum().backward()
+        found.append({name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None})
+    assert found[0].keys() == found[1].keys()
+    assert all(torch.allclose(one, found[1][name], atol=1e-5) for name, one in found[0].items())
 
 
 def test_sinusoids_are_those_of_the_paper_in_halves():

@@ -150,14 +150,16 @@ class Attention(nn.Module):
         return self.out(self.attend(made, x.lengths, source.lengths, bias).flatten(1))
 
     def projected(self, x: Packed, source: Packed) -> tuple[Tensor, ...]:
-        """Query, key and value. x [n d], source [m d] -> [n h w], [m k w] twice; or all heads in one, [n h+2k w]"""
+        """Query, key and value. x [n d], source [m d] -> [n h w], [m k w] twice; or all heads in one, [n h+2k w], or
+        those of key and value, [m 2k w]"""
         parts = self.query(x.data), self.key(source.data), self.value(source.data)
         return tuple(part.view(part.shape[0], -1, self.spec.d_head) for part in parts)
 
     def apart(self, made: Sequence[Tensor], heads: int) -> Sequence[Tensor]:
-        """Query, key and value where their heads are in one tensor; heads says in which dimension."""
-        k = self.spec.n_kv_heads
-        return torch.split(made[0], [self.spec.n_heads, k, k], heads) if len(made) == 1 else made
+        """Query, key and value where the heads of some are in one tensor; heads says in which dimension."""
+        sizes = [self.spec.n_heads, self.spec.n_kv_heads, self.spec.n_kv_heads]
+        *alone, last = made
+        return made if len(made) == 3 else (*alone, *torch.split(last, sizes[len(alone) :], heads))
 
     def attend(self, made: Sequence[Tensor], targets: Lengths, sources: Lengths, bias: RelativeBias | None) -> Tensor:
         """The fast kernel, once for each rectangle of sequences of like length. made as projected -> [n h w]"""

@@ -4,6 +4,7 @@
 | on a CPU with dropout | written out: so does PyTorch, in more steps |
 | on a CPU in bfloat16 without gradients, up to 128 | written out: the fused kernel takes up to twice as long |
 | the same, above that | the fused kernel in float32, which it is faster in |
+| traced into a graph | written out: what the exporter makes of the fused one takes a tenth longer in ONNX Runtime |
 | all else | PyTorch's fused kernels (Dao et al. 2022, arXiv:2205.14135), which never hold the weights |
 
 With HEADWISE_KERNELS=plain everything is written out, to compare with.
@@ -56,7 +57,7 @@ def attend(
     half = query.device.type == "cpu" and query.dtype == torch.bfloat16
     short = SHORT if query.requires_grad else ASKED_SHORT
     unfused = dropout > 0 and query.device.type == "cpu"  # PyTorch writes it out, too, but slower
-    if plain() or unfused or (half and key.shape[-2] <= short):
+    if plain() or unfused or torch.compiler.is_exporting() or (half and key.shape[-2] <= short):
         if shared:  # [… k s w] -> [… h s w]
             key, value = (x.repeat_interleave(query.shape[-3] // x.shape[-3], -3) for x in (key, value))
         with torch.autocast("cpu", enabled=False):  # which would hold the weights in float32, to be rounded afterwards

@@ -24,6 +24,7 @@ class Lengths:
 
     each: tuple[int, ...]
     device: torch.device = torch.device("cpu")
+    groups: tuple[tuple[int, ...], ...] | None = None  # sequences that are padded together; None: those of like length
 
     def __post_init__(self) -> None:
         if not self.each or min(self.each) < 1:
@@ -51,6 +52,8 @@ class Lengths:
     @cached_property
     def rectangles(self) -> tuple[Rectangle, ...]:
         """The sequences in groups of like length; the attention kernel pads inside one group only."""
+        if self.groups is not None:
+            return tuple(map(self.rectangle, self.groups))
         groups: list[list[int]] = []
         for row in sorted(range(len(self.each)), key=self.each.__getitem__):
             if not groups or self.each[row] > 8 + self.each[groups[-1][0]] * 5 // 4:
@@ -64,6 +67,11 @@ class Lengths:
         sizes = tuple(self.each[row] for row in rows)
         whole = len(set(sizes)) == 1 and tuple(rows) == tuple(range(len(self.each)))
         return Rectangle(tuple(rows), sizes, tuple(begin[row] for row in rows), whole, self.device)
+
+    @cached_property
+    def firsts(self) -> Lengths:
+        """The first position of each sequence alone, grouped as the sequences are."""
+        return Lengths((1,) * len(self.each), self.device, tuple(part.rows for part in self.rectangles))
 
     @cached_property
     def cells(self) -> Tensor | None:
@@ -151,9 +159,9 @@ class Packed:
         counts = torch.bincount(self.lengths.sequence[kept], minlength=len(self.lengths.each))
         return Packed(self.data[kept], Lengths(tuple(counts.tolist()), self.data.device))
 
-    def firsts(self) -> Tensor:
-        """What stands at the first position of each sequence. [b …]"""
-        return self.data[self.lengths.starts]
+    def firsts(self) -> Packed:
+        """The first position of each sequence alone. [b …]"""
+        return type(self)(self.data[self.lengths.starts], self.lengths.firsts)
 
     def means(self) -> Tensor:
         """The mean over each sequence's positions. [b d]"""

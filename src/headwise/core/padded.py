@@ -5,6 +5,8 @@ Only for tracing a model into a graph; nothing else here is padded outside the a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -31,10 +33,20 @@ class Padded(Lengths):
             "positions": places.expand(rows, width).flatten(),  # [n]
             "width": width,
             "rectangles": (self,),
+            "rows": (),
             "cells": None,
             "full": False,
         }
         self.__dict__.update(facts)  # in the place of what Lengths reckons from numbers
+
+    @property
+    def firsts(self) -> Padded:
+        """The first column alone. [b 1]"""
+        return Padded(self.__dict__["real"][:, :1])
+
+    def rectangle(self, rows: Sequence[int]) -> Padded:  # type: ignore[override]
+        """All sequences."""
+        return self
 
     def pad(self, data: Tensor) -> Tensor:
         """[n …] -> [b t …]"""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from headwise.core.attention import Attention
 from headwise.core.kernels import has_bfloat16, has_layouts
 from headwise.core.packed import Packed
-from headwise.core.transformer import FeedForward
+from headwise.core.transformer import FeedForward, HeadedEncoder
 
 NONE = ("none", "")  # no activation, as oneDNN names it
 FUSED = {"relu": ("relu", ""), "gelu": ("gelu", "none"), "gelu_tanh": ("gelu", "tanh"), "silu": ("swish", "")}
@@ -108,17 +108,23 @@ class Prepacked(nn.Linear):
 
 
 class PrepackedAttention(Attention):
-    """Self-attention that makes query, key and value in one product in inference mode; for all else there are three."""
+    """Self-attention that makes query, key and value in one product in inference mode; for all else there are three.
+
+    Where the layout is of key and value alone, queries have a product of their own.
+    """
 
     layout: Layout
 
     def projected(self, x: Packed, source: Packed) -> tuple[Tensor, ...]:
-        """x [n d] -> [n h+2k w], to be padded at once"""
-        dtype = wanted(x.data)
-        if x is not source or dtype is None or not self.layout.holds(dtype, self.query, self.key, self.value):
+        """x [n d], source [m d] -> [n h+2k w], to be padded at once; or query [n h w], key and value [m 2k w]"""
+        dtype = wanted(source.data)
+        if dtype is not None and x is source and self.layout.holds(dtype, self.query, self.key, self.value):
+            made: tuple[Tensor, ...] = (self.layout.product(x.data),)  # [n (h + 2k)·w]
+        elif dtype is not None and self.layout.holds(dtype, self.key, self.value):
+            made = self.query(x.data), self.layout.product(source.data)  # [n h·w], [m 2k·w]
+        else:
             return super().projected(x, source)
-        made = self.layout.product(x.data)  # [n (h + 2k)·w]
-        return (made.view(made.shape[0], -1, self.spec.d_head),)
+        return tuple(part.view(part.shape[0], -1, self.spec.d_head) for part in made)
 
 
 class PrepackedFeedForward(FeedForward):
@@ -158,9 +164,10 @@ def prepack(model: nn.Module, dtype: torch.dtype = torch.float32) -> None:
         return
     joined: set[nn.Module] = set()
     part: Any
+    asks_less = model.encoder.blocks[-1] if isinstance(model, HeadedEncoder) and model.first_only else nn.Module()
     for part in model.modules():
         if type(part) in (Attention, PrepackedAttention):
-            layers = part.query, part.key, part.value
+            layers = (part.key, part.value) if part in asks_less.modules() else (part.query, part.key, part.value)
             lay_out(part, PrepackedAttention, layers, dtype)
             joined.update(layers)
         elif type(part) in (FeedForward, PrepackedFeedForward) and part.spec.activation in FUSED:

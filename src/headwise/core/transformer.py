@@ -121,7 +121,10 @@ class FeedForward(nn.Module):
 
 
 class Residual(nn.Module):
-    """x + layer(x), with dropout on what is added and a norm before the layer or after the sum."""
+    """x + layer(x), with dropout on what is added and a norm before the layer or after the sum.
+
+    With first, attention is asked for the first position of each sequence alone, which looks at all of them.
+    """
 
     def __init__(self, layer: nn.Module, before: nn.Module, after: nn.Module, dropout: float):
         super().__init__()
@@ -130,9 +133,12 @@ class Residual(nn.Module):
         self.dropout = Dropout(dropout)
         self.after = after
 
-    def forward(self, x: Packed, *rest: Any) -> Packed:
-        """[n d] -> [n d]"""
-        added = self.layer(x.with_data(self.before(x.data)), *rest)
+    def forward(self, x: Packed, *rest: Any, first: bool = False) -> Packed:
+        """[n d] -> [n d], or [b d]"""
+        inner = x.with_data(self.before(x.data))
+        if first:
+            x, inner, rest = x.firsts(), inner.firsts(), (inner, *rest[1:])
+        added = self.layer(inner, *rest)
         return x.with_data(self.after(x.data + self.dropout(added)))
 
 
@@ -158,9 +164,10 @@ class Block(nn.Module):
         bias: RelativeBias | None = None,
         watch: Watch | None = None,
         layer: int = 0,
+        first: bool = False,
     ) -> Packed:
-        """x [n d], memory [m d] -> [n d]"""
-        x = self.attention(x, None, bias, watch, layer)
+        """x [n d], memory [m d] -> [n d], or of first positions alone [b d]"""
+        x = self.attention(x, None, bias, watch, layer, first=first)
         if self.memory is not None:
             x = self.memory(x, memory, None, watch, layer)
         return self.feed_forward(x)
@@ -177,15 +184,19 @@ class Stack(nn.Module):
         self.blocks = nn.ModuleList(Block(block, this.d_model) for block in this.blocks)
         self.norm = norm(this.final_norm, this.d_model)
 
-    def layers(self, x: Packed, memory: Packed | None, watch: Watch | None) -> Iterator[Packed]:
-        """Embedded positions [n d] through one block after the other: what each makes of them. [n d]"""
+    def layers(self, x: Packed, memory: Packed | None, watch: Watch | None, first: bool = False) -> Iterator[Packed]:
+        """Embedded positions [n d] through one block after the other: what each makes of them. [n d]
+
+        first: the last block makes first positions alone, [b d]. All it makes of others nobody would read.
+        """
+        last = len(self.blocks) - 1
         for layer, block in enumerate(self.blocks):
-            x = block(x, memory, self.bias, watch, layer)
+            x = block(x, memory, self.bias, watch, layer, first and layer == last)
             yield x
 
-    def run(self, x: Packed, memory: Packed | None, watch: Watch | None) -> Packed:
-        """Embedded positions [n d] through every block and the last norm -> [n d]"""
-        for made in self.layers(x, memory, watch):
+    def run(self, x: Packed, memory: Packed | None, watch: Watch | None, first: bool = False) -> Packed:
+        """Embedded positions [n d] through every block and the last norm -> [n d], or [b d]"""
+        for made in self.layers(x, memory, watch, first):
             x = made
         return x.with_data(self.norm(x.data))
 
@@ -194,10 +205,15 @@ class Encoder(Stack):
     """Every position sees every other one of its sequence, or those in its window."""
 
     def forward(
-        self, ids: Packed, types: Tensor | None = None, watch: Watch | None = None, vectors: Tensor | None = None
+        self,
+        ids: Packed,
+        types: Tensor | None = None,
+        watch: Watch | None = None,
+        vectors: Tensor | None = None,
+        first: bool = False,
     ) -> Packed:
-        """ids [n], types [n], vectors [n d] in place of the tokens' own -> [n d]"""
-        return self.run(self.embeddings(ids, types, vectors), None, watch)
+        """ids [n], types [n], vectors [n d] in place of the tokens' own -> [n d], or of first positions alone [b d]"""
+        return self.run(self.embeddings(ids, types, vectors), None, watch, first)
 
 
 class Decoder(Stack):
@@ -222,8 +238,8 @@ class EncoderDecoder(nn.Module):
 
 
 POOLS: dict[str | None, Callable[[Packed], Tensor]] = {
-    "first": methodcaller("firsts"),  # a rectangle has its own
-    "mean": methodcaller("means"),
+    "first": lambda x: x.firsts().data,
+    "mean": methodcaller("means"),  # a rectangle has its own
     None: lambda x: x.data,
 }
 
@@ -275,26 +291,31 @@ class HeadedEncoder(nn.Module):
         self.encoder = Encoder(encoder)
         self.head = Head(head, encoder.d_model)
 
+    @property
+    def first_only(self) -> bool:
+        """Whether the head reads the first position of each sequence and no other."""
+        return self.head.spec.pool == "first"
+
     def forward(
         self, ids: Packed, types: Tensor | None = None, watch: Watch | None = None, vectors: Tensor | None = None
     ) -> Tensor:
         """ids [n], types [n], vectors [n d] in place of the tokens' own -> outputs [b n_labels] or [n n_labels]"""
-        return self.answers(self.encoder(ids, types, watch, vectors))
+        return self.answers(self.encoder(ids, types, watch, vectors, self.first_only and watch is None))
 
-    def states(self, ids: Packed, types: Tensor, dtype: torch.dtype = torch.float32) -> Packed:
-        """What the encoder makes of some sequences. [n d]
+    def states(self, ids: Packed, types: Tensor, dtype: torch.dtype = torch.float32, first: bool = False) -> Packed:
+        """What the encoder makes of some sequences, or of first positions alone. [n d] or [b d]
 
         In bfloat16 its matrix products take numbers rounded to it, cast once a pass from weights that stay in float32
         (Micikevicius et al. 2018, arXiv:1710.03740); norms and residuals stay in float32.
         """
         with torch.autocast(types.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
-            return self.encoder(ids, types)
+            return self.encoder(ids, types, first=first)
 
     def outputs(
         self, ids: Packed, types: Tensor, asked: Tensor | None = None, dtype: torch.dtype = torch.float32
     ) -> Tensor:
         """What the head makes of that, or of the m positions where asked [n] is true. [b c], [n c] or [m c]"""
-        states = self.states(ids, types, dtype)
+        states = self.states(ids, types, dtype, self.first_only)
         return self.answers(states if asked is None else states.only(asked))
 
     def answers(self, states: Packed) -> Tensor:

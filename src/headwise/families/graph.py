@@ -50,7 +50,7 @@ class Traced(nn.Module):
         """[b t] three times -> logits [b c] or [b t c]; start and end [b t]; states [b t d] and unit vectors [b d]"""
         lengths = Padded(attention_mask.bool())
         types = None if token_type_ids is None else token_type_ids.flatten()
-        states = self.model.encoder(Cells(input_ids.flatten(), lengths), types)
+        states = self.model.encoder(Cells(input_ids.flatten(), lengths), types, first=self.model.first_only)
         outputs = self.model.answers(states)
         if self.purpose == "Model":
             return lengths.pad(states.data), nn.functional.normalize(outputs, dim=-1)

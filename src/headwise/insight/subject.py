@@ -28,6 +28,8 @@ CANDIDATES = 5  # answers to choose from
 class Asked(HeadedEncoder):
     """A model whose encoder stays as it is, under a head that answers one question about one input. -> [b c]"""
 
+    first_only = False  # a position that is asked about may be any
+
     def __init__(self, model: HeadedEncoder, head: nn.Module):
         nn.Module.__init__(self)  # there is nothing to draw anew
         self.encoder = model.encoder

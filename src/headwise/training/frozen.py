@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -60,9 +59,9 @@ class Kept(Below):
 class Passed(nn.Module):
     """Stands where a block was that Below has."""
 
-    def forward(self, x: Packed, *_: Any) -> Packed:
-        """[n d] -> [n d]"""
-        return x
+    def forward(self, x: Packed, memory: None, bias: nn.Module | None, watch: None, layer: int, first: bool) -> Packed:
+        """[n d] -> [n d], or [b d]"""
+        return x.firsts() if first else x
 
 
 @contextmanager

@@ -66,7 +66,7 @@ class Model:
         model = self.checkpoint.model
         if isinstance(model, Graph) and self.precision != "float32":
             raise InputError("an exported model computes as it was exported; leave precision out, or take the run")
-        prepack(model.encoder, DTYPES[self.precision])
+        prepack(model.encoder, DTYPES[self.precision], model.first_only)
         prepack(model.head)
 
     @property

@@ -86,7 +86,7 @@ def known_features(job: Job, rows: Rows) -> Array:
 def finish(job: Job, state: State, before: tuple[Judged, ...], narrator: Narrator) -> Model:
     """The trained model, and the report on the rows it is judged by."""
     task, part = job.data.task.finished(state.model), job.data.judged
-    prepack(state.model)  # it is judged as it will be asked, to the last bit
+    prepack(state.model, first_only=state.model.first_only)  # it is judged as it will be asked, to the last bit
     with narrator.wait(f"judging on {part.name}"):
         held_out, _ = predicted(state.model, task, job.valid)
         outputs = held_out if job.judged is job.valid else predicted(state.model, task, job.judged)[0]

@@ -174,6 +174,16 @@ def test_query_key_and_value_are_one_product(attentions, products):
     assert packed.key.weight.grad is not None and set(packed.state_dict()) == set(plain.state_dict())
 
 
+def test_where_few_ask_key_and_value_are_one_product(attentions, products):
+    plain, packed = attentions
+    prepack(packed, first_only=True)
+    x = Packed.of([torch.randn(n, 48) for n in (5, 3, 9)])
+    with torch.inference_mode():
+        assert torch.allclose(packed(x.firsts(), x), plain(x)[x.lengths.starts], atol=1e-5)
+        assert [rows for rows, _, _ in products] == [4, 20, 4]  # query, key and value, out, rounded up
+        assert torch.allclose(packed(x), plain(x), atol=1e-5) and len(products) == 6
+
+
 def test_a_layer_that_changes_or_is_replaced_is_multiplied_itself(attentions):
     plain, packed = attentions
     x = Packed.of([torch.randn(5, 48)])

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from headwise.core.attention import Attention
 from headwise.core.kernels import has_bfloat16, has_layouts
 from headwise.core.packed import Packed
-from headwise.core.transformer import FeedForward, HeadedEncoder
+from headwise.core.transformer import FeedForward
 
 NONE = ("none", "")  # no activation, as oneDNN names it
 FUSED = {"relu": ("relu", ""), "gelu": ("gelu", "none"), "gelu_tanh": ("gelu", "tanh"), "silu": ("swish", "")}
@@ -154,20 +154,20 @@ def compile_products(model: nn.Module, most: int) -> None:
             layout.product(torch.zeros(n, shape[1]))
 
 
-def prepack(model: nn.Module, dtype: torch.dtype = torch.float32) -> None:
+def prepack(model: nn.Module, dtype: torch.dtype = torch.float32, first_only: bool = False) -> None:
     """Lay out the linear layers of a model, where PyTorch has oneDNN and the weights are in a CPU's memory.
 
     dtype: what they multiply in, float32, or bfloat16 under autocast where the processor has it. The layouts take as
-    much memory as the weights do in it.
+    much memory as the weights do in it. first_only: the last block is asked for first positions alone.
     """
     if not has_layouts() or not (dtype == torch.float32 or has_bfloat16()):
         return
     joined: set[nn.Module] = set()
-    part: Any
-    asks_less = model.encoder.blocks[-1] if isinstance(model, HeadedEncoder) and model.first_only else nn.Module()
-    for part in model.modules():
+    parts: list[Any] = list(model.modules())
+    last = [part for part in parts if isinstance(part, Attention)][-1:] if first_only else []
+    for part in parts:
         if type(part) in (Attention, PrepackedAttention):
-            layers = (part.key, part.value) if part in asks_less.modules() else (part.query, part.key, part.value)
+            layers = (part.key, part.value) if part in last else (part.query, part.key, part.value)
             lay_out(part, PrepackedAttention, layers, dtype)
             joined.update(layers)
         elif type(part) in (FeedForward, PrepackedFeedForward) and part.spec.activation in FUSED:

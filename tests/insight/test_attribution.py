@@ -278,7 +278,7 @@ class Halves(nn.Module):
         super().__init__()
         self.inner, self.embeddings = encoder, encoder.embeddings
 
-    def forward(self, ids: Packed, types, watch=None, vectors=None):
+    def forward(self, ids: Packed, types, watch=None, vectors=None, first=False):
         second = types.split(list(ids.lengths.each))
         each = [half for part in second for half in (int((part == 0).sum()), int((part == 1).sum()))]
         return self.inner(Packed(ids.data, Lengths(tuple(each))), None, watch, vectors)

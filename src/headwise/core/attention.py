@@ -163,12 +163,10 @@ class Attention(nn.Module):
 
     def attend(self, made: Sequence[Tensor], targets: Lengths, sources: Lengths, bias: RelativeBias | None) -> Tensor:
         """The fast kernel, once for each rectangle of sequences of like length. made as projected -> [n h w]"""
-        pieces = []
-        for target in targets.rectangles:
-            source = target if sources is targets else sources.rectangle(target.rows)
-            sides = target, source, source
-            padded = [side.pad(part).transpose(1, 2) for side, part in zip(sides, made, strict=False)]
-            q, k, v = self.apart(padded, 1)  # [rows h t w], [rows k s w] twice
+        pieces, sources = [], sources.like(targets)
+        padded = [side.padded(part) for side, part in zip((targets, sources, sources), made, strict=False)]
+        for target, source, *parts in zip(targets.rectangles, sources.rectangles, *padded, strict=True):
+            q, k, v = self.apart([part.transpose(1, 2) for part in parts], 1)  # [rows h t w], [rows k s w] twice
             mask, added = self.limits(target, source, bias)
             dropout = self.spec.dropout if self.training else 0.0
             y = kernels.attend(q, k, v, mask=mask, bias=added, scale=self.scale, dropout=dropout)  # [rows h t w]

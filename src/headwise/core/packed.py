@@ -73,15 +73,35 @@ class Lengths:
         """The first position of each sequence alone, grouped as the sequences are."""
         return Lengths((1,) * len(self.each), self.device, tuple(part.rows for part in self.rectangles))
 
+    def like(self, others: Lengths) -> Lengths:
+        """The same sequences, padded together as those of others are."""
+        groups = tuple(part.rows for part in others.rectangles)
+        same = groups == tuple(part.rows for part in self.rectangles)
+        return self if same else Lengths(self.each, self.device, groups)
+
+    def padded(self, data: Tensor) -> tuple[Tensor, ...]:
+        """[n …] -> for each rectangle [rows width …]; by one gather, as each of its own would have gradients of all."""
+        parts = self.rectangles
+        if not parts[0].whole:
+            data = data.index_select(0, self.filling)
+        cells = torch.split(data, [len(part.rows) * part.width for part in parts])
+        return tuple(
+            own.view(len(part.rows), part.width, *data.shape[1:]) for part, own in zip(parts, cells, strict=True)
+        )
+
+    @cached_property
+    def filling(self) -> Tensor:
+        """The packed position in each cell of all rectangles, one after the other. [cells]"""
+        return torch.cat([part.positions.flatten() for part in self.rectangles])
+
     @cached_property
     def cells(self) -> Tensor | None:
         """Each packed position's cell among those of all rectangles, one after the other: [n], or None where
         the only rectangle has no padding, so that cell and position are the same."""
         if self.rectangles[0].whole:
             return None
-        positions = torch.cat([part.positions.flatten() for part in self.rectangles])  # [cells]
         real = torch.cat([part.real.flatten() for part in self.rectangles]).nonzero().flatten()  # [n]
-        return torch.empty_like(real).scatter_(0, positions[real], real)
+        return torch.empty_like(real).scatter_(0, self.filling[real], real)
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,8 +5,6 @@ Only for tracing a model into a graph; nothing else here is padded outside the a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -33,7 +31,6 @@ class Padded(Lengths):
             "positions": places.expand(rows, width).flatten(),  # [n]
             "width": width,
             "rectangles": (self,),
-            "rows": (),
             "cells": None,
             "full": False,
         }
@@ -44,9 +41,13 @@ class Padded(Lengths):
         """The first column alone. [b 1]"""
         return Padded(self.__dict__["real"][:, :1])
 
-    def rectangle(self, rows: Sequence[int]) -> Padded:  # type: ignore[override]
-        """All sequences."""
+    def like(self, others: Lengths) -> Padded:
+        """All sequences are padded together."""
         return self
+
+    def padded(self, data: Tensor) -> tuple[Tensor, ...]:
+        """[n …] -> one [b t …]"""
+        return (self.pad(data),)
 
     def pad(self, data: Tensor) -> Tensor:
         """[n …] -> [b t …]"""

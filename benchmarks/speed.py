@@ -36,7 +36,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from inference import draw, most_memory, most_products
+from inference import draw, most_memory, most_products, multiplied
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -258,9 +258,9 @@ def compare(given: argparse.Namespace) -> None:
     for rates in theirs.values():
         next(rates)  # compiles
     rounds = [(next(ours), {name: next(rates) for name, rates in theirs.items()}) for _ in range(given.rounds)]
-    blocks, products = job.checkpoint.model.encoder.blocks, most_products()
-    linear = sum(one.weight.numel() for one in blocks.modules() if isinstance(one, torch.nn.Linear))
-    share = 6 * linear * float(np.median([mine for mine, _ in rounds])) / max(products.values())
+    model, products = job.checkpoint.model, most_products()
+    work = 6 * multiplied(model.encoder.blocks, int(lengths.sum()), len(lengths), model.first_only) / lengths.sum()
+    share = work * float(np.median([mine for mine, _ in rounds])) / max(products.values())
     print(f"products of 2048 rows, GFLOP/s: {', '.join(f'{name} {one / 1e9:,.0f}' for name, one in products.items())}")
     if not given.frozen_layers:
         print(f"headwise's linear layers, forward and backward: {share:.0%} of the better rate")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from headwise.core import spec
+from headwise.core import kernels, spec
 from headwise.core.attention import Watch
 from headwise.core.packed import Packed
 from headwise.core.prepacked import Prepacked, prepack
@@ -176,6 +176,13 @@ def test_a_head_on_first_positions_computes_no_others_in_the_last_block(stack, k
         assert torch.allclose(model.outputs(some, torch.zeros(67, dtype=torch.int64)), wanted, atol=1e-5)
         assert torch.equal(model(some, watch=watch), wanted)
     assert rows == [67, 4, 4, 67] and watch.attention[1][0].shape[1:] == (5, 5)  # a watch sees all
+
+
+def test_plain_kernels_make_every_position(monkeypatch):
+    model = HeadedEncoder(SMALL, spec.Head(3))
+    assert model.first_only and not HeadedEncoder(SMALL, spec.Head(3, pool="mean")).first_only
+    monkeypatch.setattr(kernels, "plain", lambda: True)
+    assert not model.first_only
 
 
 def test_gradients_are_the_same_for_first_positions_alone(stack, redraw):

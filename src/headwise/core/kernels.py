@@ -159,4 +159,5 @@ def chosen() -> dict[str, str]:
         "attention in float32": fused if plain() else f"{fused}; with dropout written out",
         "attention in bfloat16, training": fused if plain() else f"written out up to {SHORT} keys, then {fused}",
         "attention in bfloat16, asking": fused if plain() else f"written out up to {ASKED_SHORT} keys, then {fused}",
+        "the last block": "every position" if plain() else "first positions alone, where the head reads no others",
     }

@@ -293,8 +293,8 @@ class HeadedEncoder(nn.Module):
 
     @property
     def first_only(self) -> bool:
-        """Whether the head reads the first position of each sequence and no other."""
-        return self.head.spec.pool == "first"
+        """Whether the last block makes the first position of each sequence alone: the head reads no other."""
+        return self.head.spec.pool == "first" and not kernels.plain()
 
     def forward(
         self, ids: Packed, types: Tensor | None = None, watch: Watch | None = None, vectors: Tensor | None = None

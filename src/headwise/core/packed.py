@@ -75,6 +75,8 @@ class Lengths:
 
     def like(self, others: Lengths) -> Lengths:
         """The same sequences, padded together as those of others are."""
+        if others is self:
+            return self
         groups = tuple(part.rows for part in others.rectangles)
         same = groups == tuple(part.rows for part in self.rectangles)
         return self if same else Lengths(self.each, self.device, groups)

@@ -28,8 +28,7 @@ OUTPUTS: Mapping[Purpose, tuple[str, ...]] = {
 }
 """What comes out, as transformers and sentence-transformers call it; elsewhere it is logits."""
 LARGE = 2**31 - 2**24  # bytes of weights that no longer fit into one file of protocol buffers
-NUMBERS = 2**26  # that ONNX Runtime is asked for at once, unless one sequence alone has more
-TOKENS = 256  # the same; what passes between its operators stays in a core's cache: a twentieth faster than 1024
+TOKENS = 256  # that a graph is asked at once: what it makes stays in a core's cache, a twentieth faster than 1024
 QUANTISER = "onnx.quantize"  # as ONNX Runtime's own signs what it made
 
 
@@ -175,12 +174,10 @@ class Graph(HeadedEncoder):
 
     def rectangles(self, lengths: Lengths) -> Iterator[Rectangle]:
         """Sequences of like length, as many as are to be asked at once."""
-        numbers = self.head.spec.n_labels or 1
         for part in lengths.rectangles:
-            most = 1 if self.quantised else max(1, min(TOKENS, NUMBERS // numbers) // part.width)
+            most = 1 if self.quantised else max(1, TOKENS // part.width)
             for start in range(0, len(part.rows), most):
-                whole = most >= len(part.rows)
-                yield part if whole else lengths.rectangle(part.rows[start : start + most])
+                yield lengths.rectangle(part.rows[start : start + most])
 
 
 def opened(file: Path, threads: int) -> Any:

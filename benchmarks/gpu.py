@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from inference import operations
 from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification
 
@@ -148,14 +149,6 @@ def most_products(device: torch.device, n: int) -> float:
     return 2 * n**3 / float(np.median(taken[2:]))
 
 
-def operations(given: argparse.Namespace, batches: Sequence[Batch], first_only: bool) -> float:
-    """Of forward and backward: six for each weight of a block and token, and attention's products. first_only: in the
-    last block only keys and values are made of every token, all else of the first one of each text."""
-    lengths, full = np.array([len(text) for texts, _ in batches for text in texts], float), given.layers - first_only
-    linear = given.width**2 * (12 * full * lengths.sum() + first_only * (2 * lengths.sum() + 10 * len(lengths)))
-    return float(6 * linear + 12 * given.width * (full * (lengths**2).sum() + first_only * lengths.sum()))
-
-
 def compared(length: str, given: argparse.Namespace, device: torch.device, peak: float) -> None:
     """All sides in turn on batches of one length, and a table."""
     batches, sides = batches_of(length, given, device), [ours(given, device)]
@@ -164,7 +157,8 @@ def compared(length: str, given: argparse.Namespace, device: torch.device, peak:
             sides.append(theirs(name, given, device))
         except (ImportError, ValueError) as error:
             print(f"{name}: cannot be had here ({str(error).splitlines()[0][:100]})")
-    tokens = sum(len(text) for texts, _ in batches for text in texts)
+    lengths = [len(text) for texts, _ in batches for text in texts]
+    tokens, encoder = sum(lengths), sides[0].model.encoder
     for side in sides:
         side.compiling = side.round(batches[:WARM], device)
     for _ in range(given.rounds):
@@ -175,7 +169,7 @@ def compared(length: str, given: argparse.Namespace, device: torch.device, peak:
     print("|---|---|---|---|---|---|")
     for side in sides:
         ratios, middle = np.array(sides[0].rates) / np.array(side.rates), float(np.median(side.rates))
-        work = operations(given, batches, side is sides[0])
+        work = 3 * operations(encoder, lengths, first_only=side is sides[0])  # forward, and twice as much backward
         print(
             f"| {side.name} | {middle:,.0f} | {middle / tokens * work / peak:.0%} | {np.median(ratios):.2f} "
             f"({ratios.min():.2f} to {ratios.max():.2f}) | {side.memory:,.0f} MiB | {side.compiling:.1f} s |"

@@ -35,6 +35,7 @@ import torch
 from transformers import AutoModelForSequenceClassification
 from transformers.utils import logging as chatter
 
+from headwise.core.transformer import Encoder
 from headwise.model import Model, load
 from headwise.reading.batches import Examples
 from headwise.reading.tables import read
@@ -317,13 +318,12 @@ def multiplied(blocks: torch.nn.ModuleList, tokens: int, texts: int, first_only:
     return weights(blocks) * tokens - spared * (tokens - texts)
 
 
-def operations(model: Model, texts: list[Sequence[int]], first_only: bool) -> float:
-    """Multiplications and additions that the texts take: two for each weight of a block, and attention's products."""
-    blocks, d = model.weights.encoder.blocks, model.weights.encoder.spec.d_model
-    tokens = sum(map(len, texts))
-    pairs = sum(len(text) ** 2 for text in texts)
-    seen = (len(blocks) - 1) * pairs + (tokens if first_only else pairs)
-    return 2 * multiplied(blocks, tokens, len(texts), first_only) + 4 * d * seen
+def operations(encoder: Encoder, lengths: Sequence[int], first_only: bool) -> float:
+    """Multiplications and additions that texts of so many tokens take: two for each weight of a block, and attention's
+    products. first_only: as in multiplied."""
+    tokens, pairs = sum(lengths), sum(length**2 for length in lengths)
+    seen = (len(encoder.blocks) - 1) * pairs + (tokens if first_only else pairs)
+    return 2 * multiplied(encoder.blocks, tokens, len(lengths), first_only) + 4 * encoder.spec.d_model * seen
 
 
 def ids_of(model: Model, table: Path, most: int) -> tuple[list[Sequence[int]], np.ndarray]:
@@ -371,7 +371,8 @@ def main() -> None:
     print(f"{len(texts):,} texts of {np.mean(lengths):.0f} tokens ({min(lengths)} to {max(lengths)})")
     print(f"{given.rounds} rounds, {given.threads} threads, {platform.machine()}, torch {torch.__version__}")
     print(f"products of 2048 rows, GFLOP/s: {', '.join(f'{name} {one / 1e9:,.0f}' for name, one in products.items())}")
-    shares = {ours: operations(model, texts, ours) / sum(lengths) / peak for ours in (True, False)}
+    encoder = model.weights.encoder
+    shares = {ours: operations(encoder, lengths, ours) / sum(lengths) / peak for ours in (True, False)}
     tell(found, model.labels, labels, shares)
     if given.plot is not None:
         draw({engine.name: engine.rates for engine in found}, given.plot)

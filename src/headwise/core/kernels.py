@@ -4,7 +4,7 @@
 | on a CPU with dropout | written out: so does PyTorch, in more steps |
 | on a CPU in bfloat16 without gradients, up to 128 | written out: the fused kernel takes up to twice as long |
 | the same, above that | the fused kernel in float32, which it is faster in |
-| traced into a graph | written out: what the exporter makes of the fused one takes a tenth longer in ONNX Runtime |
+| traced into a graph | written out: what the exporter makes of the fused one takes up to a tenth longer there |
 | all else | PyTorch's fused kernels (Dao et al. 2022, arXiv:2205.14135), which never hold the weights |
 
 With HEADWISE_KERNELS=plain everything is written out, to compare with.

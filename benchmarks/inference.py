@@ -1,6 +1,6 @@
 """Inference speed beside other engines: real tokens a second, in turn, on the same model, texts and threads.
 
-    python benchmarks/inference.py RUN TABLE [--graph DIR] [--int8 DIR] [--against onnx …] [--rounds 5] [--plot FILE]
+    python benchmarks/inference.py RUN TABLE [--exported DIR …] [--against onnx …] [--rounds 5] [--plot FILE]
 
 RUN is a run that classifies single texts, TABLE has columns text and label. Texts are tokenized beforehand and sorted
 by length. Each engine gets batches of as many texts as make it fastest here, found by a try of each size before the
@@ -9,7 +9,7 @@ ones, one at a time. Prints tokens a second, the median over the rounds of headw
 same round with the smallest and largest, the accuracy, and the milliseconds of one short text.
 
     headwise, headwise-bf16    as `headwise predict` computes, and with --precision bfloat16
-    headwise-graph, -int8      what `headwise export RUN [--int8]` wrote, which must be given as --graph and --int8
+    headwise-NAME              what `headwise export RUN --out NAME` wrote, which must be given as --exported
     transformers, -bf16        the model as AutoModelForSequenceClassification loads it, sdpa
     onnx, onnx-int8            ONNX Runtime: traced by torch, fused by its transformers optimizer; quantized dynamically
     openvino, -fp32, -int8     OpenVINO: as it chooses the precision itself, in float32, quantized by NNCF on 300 texts
@@ -279,9 +279,8 @@ def ours(given: argparse.Namespace) -> Iterator[Engine]:
     """headwise, in every precision."""
     yield of_headwise("headwise", load(given.run))
     yield of_headwise("headwise-bf16", load(given.run, "bfloat16"))
-    for name, directory in (("headwise-graph", given.graph), ("headwise-int8", given.int8)):
-        if directory is not None:
-            yield of_headwise(name, load(directory))
+    for directory in given.exported:
+        yield of_headwise(f"headwise-{directory.name}", load(directory))
 
 
 def most_products() -> dict[str, float]:
@@ -341,8 +340,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("table", type=Path)
-    parser.add_argument("--graph", type=Path, help="what headwise export wrote")
-    parser.add_argument("--int8", type=Path, help="what headwise export --int8 wrote")
+    parser.add_argument("--exported", type=Path, nargs="*", default=[], help="what headwise export wrote")
     parser.add_argument("--calibrate", type=Path, help="rows for OpenVINO's int8, not those of TABLE")
     parser.add_argument("--against", nargs="*", default=list(AGAINST))
     parser.add_argument("--texts", type=int, default=800)

@@ -272,19 +272,24 @@ def export(
     run: Run,
     *,
     out: Annotated[Path, typer.Option(help="directory to write the exported model to")],
+    engine: Annotated[str, typer.Option(help="what is to run it: onnxruntime or openvino")] = "onnxruntime",
     int8: Annotated[bool, typer.Option("--int8", help="weights in 8 bits")] = False,
+    calibrate: Annotated[
+        Path | None, typer.Option(help="rows by which openvino settles its scales of 8 bits: those of training")
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="rows with labels to judge the exported model by")] = None,
     budget: Annotated[float, typer.Option(help="points the metric may lose on --data")] = 0.5,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the exported model that is in --out")] = False,
     as_json: Json = False,
     **options: Any,
 ) -> None:
-    """Write a model as an ONNX graph that gives the same answers; one that does not is not written."""
+    """Write a model as a graph that gives the same answers without PyTorch; one that does not is not written."""
     from headwise.export import export as job
     from headwise.progress import Narrator
 
     narrator, asked = Narrator(quiet=as_json), Asked(**options)
-    how: dict[str, Any] = {"int8": int8, "budget": budget, "overwrite": overwrite}
+    how: dict[str, Any] = {"engine": engine, "int8": int8, "calibrate": calibrate}
+    how |= {"budget": budget, "overwrite": overwrite}
     found, notes = job(run, out, data, asked, **how, wait=narrator.wait)
     narrator.say(*notes)
     print(json.dumps({"out": str(out), **asdict(found)}, ensure_ascii=False) if as_json else found.as_text())

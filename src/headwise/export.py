@@ -1,4 +1,4 @@
-"""Export: a finished model becomes an ONNX graph that answers as it does, or nothing is written."""
+"""Export: a finished model becomes a graph that answers as it does, or nothing is written."""
 
 from __future__ import annotations
 
@@ -15,16 +15,30 @@ import numpy as np
 
 from headwise.errors import InputError, printable
 from headwise.families.checkpoint import write_config
-from headwise.families.graph import GRAPH, names_of, quantise, write_graph
+from headwise.families.engines import ENGINES, Engine, Feed
+from headwise.families.graph import engine_of, feed_of, names_of, write_graph
 from headwise.golden import apart, read_golden, recorded, replay
 from headwise.judging.metrics import same
 from headwise.model import Model, load
+from headwise.reading.batches import packed
 from headwise.reading.text import Text
 from headwise.tasks.text_classification import TextClassification
 from headwise.training.data import Asked, Part, Source, fingerprint
 from headwise.training.saving import CARD, whole
 
 BUDGET = 0.5  # points a metric may lose
+CALIBRATED = 300  # sequences that settle scales, as many as NNCF takes
+ASKED_PLAINLY = {  # how an engine's own users open a graph and ask it
+    "onnxruntime": (
+        'session = onnxruntime.InferenceSession("{graph}")',
+        "made = session.run(wanted, {{one.name: inputs[one.name] for one in session.get_inputs()}})",
+    ),
+    "openvino": (
+        'compiled = openvino.compile_model("{graph}", "CPU", {{"INFERENCE_PRECISION_HINT": "f32"}})',
+        "answer = compiled({{one.any_name: inputs[one.any_name] for one in compiled.inputs}})\n"
+        "made = [answer[name] for name in wanted]",
+    ),
+}
 QUANTISED = 0.1  # what a number of a golden record may differ where there are no rows with labels to judge by
 Wait = Callable[[str], AbstractContextManager[None]]
 
@@ -55,6 +69,7 @@ class Measured:
 class Exported:
     """What was written, and how far its answers are from those of the model it was made from."""
 
+    engine: str
     int8: bool
     megabytes: float
     megabytes_before: float
@@ -68,7 +83,8 @@ class Exported:
         kind = "int8" if self.int8 else "float32"
         otherwise = f"{self.records_otherwise} answered otherwise, " if self.records_otherwise else ""
         lines = [
-            f"{GRAPH}: {kind}, {self.megabytes:,.1f} MB; the weights it was made from: {self.megabytes_before:,.1f} MB",
+            f"{ENGINES[self.engine].graph}: {kind}, {self.megabytes:,.1f} MB; "
+            f"the weights it was made from: {self.megabytes_before:,.1f} MB",
             f"{self.records} golden records: {otherwise}numbers differ by {self.farthest:.2g} at most",
             *([] if self.measured is None else [self.measured.as_text()]),
         ]
@@ -81,7 +97,9 @@ def export(
     data: Source | None = None,
     asked: Asked | None = None,
     *,
+    engine: str = "onnxruntime",
     int8: bool = False,
+    calibrate: Source | None = None,
     budget: float = BUDGET,
     overwrite: bool = False,
     wait: Wait = lambda what: nullcontext(),
@@ -90,18 +108,21 @@ def export(
 
     data: rows with labels the model has not seen, on which the graph may lose budget points at most. Without them a
     graph in 8 bits must give every golden record its label, and numbers within QUANTISED.
+    calibrate: rows, labels or not, by which OpenVINO settles its scales of 8 bits.
     Raises InputError where the graph does not answer as the model does; then nothing is left behind.
     """
     refuse_occupied(out, overwrite)
     if not 0 <= budget <= 100:
         raise InputError(f"--budget is {budget:g}, expected points from 0 to 100: 0.5")
+    by = engine_called(engine, int8, calibrate)
     model = load(run)
     notes: list[str] = []
+    calibration = [] if calibrate is None else sequences(model, calibrate, asked or Asked(), notes)
     golden = golden_of(run, model, notes)
     part = None if data is None else held_out(model, data, asked or Asked(), notes)
     with whole(out) as new:
         with wait("tracing the graph"):
-            write_graph(new / GRAPH, model.checkpoint)
+            write_graph(new, model.checkpoint, by)
             write_config(new, model.checkpoint, model.labels, model.task.problem_type)
             model.write_beside(new)
             write_unchecked(new, model)
@@ -109,14 +130,15 @@ def export(
             graph = checked(new, golden, out)
         if int8:
             with wait("quantising"):
-                graph = quantised(new, golden, out, QUANTISED if part is None else None)
+                by.quantise(new / by.graph, calibration)
+                graph = load(new) if part is not None else checked(new, golden, out, QUANTISED)
         with wait("comparing"):
             answers = asked_quietly(graph, golden["texts"])
             measured = None if part is None else compared(model, graph, part)
         refuse_loss(out, measured, budget, int8)
-        sizes = megabytes(new, f"{GRAPH}*"), megabytes(run, "*.safetensors")
-        found = Exported(int8, *sizes, len(answers), *apart(golden["answers"], answers), measured)
-        about = asdict(found) | {"budget": budget, "onnxruntime": version("onnxruntime")}
+        sizes = megabytes(new, f"{Path(by.graph).stem}.*"), megabytes(run, "*.safetensors")
+        found = Exported(engine, int8, *sizes, len(answers), *apart(golden["answers"], answers), measured)
+        about = asdict(found) | {"budget": budget, engine: version(engine)}
         (new / "README.md").write_text(readme(graph, found), encoding="utf-8")
         (new / CARD).unlink()  # or its successor would hold its digest
         replace(graph, card={**graph.card, "exported": about}).write_card(new)
@@ -145,11 +167,36 @@ def refuse_occupied(out: Path, overwrite: bool) -> None:
         return
     if not out.is_dir():
         raise InputError(f"{out}: is a file, expected a directory to write the model to; choose another --out")
-    exported = (out / CARD).exists() and (out / GRAPH).exists()
+    exported = (out / CARD).exists() and engine_of(out) is not None
     if exported and not overwrite:
         raise InputError(f"{out}: holds an exported model; choose another --out, or replace it with --overwrite")
     if not exported and any(out.iterdir()):
         raise InputError(f"{out}: holds something that is no exported model; choose another --out")
+
+
+def engine_called(name: str, int8: bool, calibrate: Source | None) -> type[Engine]:
+    """An engine. Raises InputError where there is none of the name, or it wants rows to calibrate by, or no such."""
+    if name not in ENGINES:
+        raise InputError(f"--engine is {name}, expected {' or '.join(ENGINES)}")
+    engine = ENGINES[name]
+    wanted = int8 and engine.calibrated
+    if wanted and calibrate is None:
+        raise InputError(
+            f"{engine.title} settles its scales of 8 bits by some texts; give a few hundred: --calibrate train.tsv"
+        )
+    if calibrate is not None and not wanted:
+        raise InputError("--calibrate is for --engine openvino --int8; leave it out, or add what is missing")
+    return engine
+
+
+def sequences(model: Model, source: Source, asked: Asked, notes: list[str]) -> list[Feed]:
+    """What a graph reads of some rows, a sequence at a time, and notes on them."""
+    texts, _, said = model.unlabelled(source, asked)
+    notes.extend(said)
+    rows = np.random.default_rng(0).permutation(len(texts))[:CALIBRATED]
+    tokens = model.task.examples(model.tokenizer, texts.take(rows)).tokens
+    each = (packed(tokens, np.array([row])) for row in range(min(len(tokens), CALIBRATED)))
+    return [feed_of(ids.lengths.rectangles[0], ids.data, types) for ids, types in each]
 
 
 def held_out(model: Model, data: Source, asked: Asked, notes: list[str]) -> Part:
@@ -188,16 +235,6 @@ def checked(new: Path, golden: dict[str, Any], out: Path, bound: float | None = 
     return graph
 
 
-def quantised(new: Path, golden: dict[str, Any], out: Path, bound: float | None) -> Model:
-    """The same with its graph in 8 bits, checked by golden records where there is a bound."""
-    eight = new / f"eight-{GRAPH}"
-    quantise(new / GRAPH, eight)
-    for file in new.glob(f"{GRAPH}*"):
-        file.unlink()
-    eight.replace(new / GRAPH)
-    return load(new) if bound is None else checked(new, golden, out, bound)
-
-
 def compared(model: Model, graph: Model, part: Part) -> Measured:
     """How both do on the same rows."""
     (_, _, first), (_, _, second) = model.answered(part), graph.answered(part)
@@ -222,12 +259,13 @@ def refuse_loss(out: Path, measured: Measured | None, budget: float, int8: bool)
 
 def readme(graph: Model, found: Exported) -> str:
     """What it is, what was measured, how to ask it."""
-    purpose = graph.task.purpose
+    engine = ENGINES[found.engine]
+    opening, asking = (line.format(graph=engine.graph) for line in ASKED_PLAINLY[found.engine])
     lines = "\n".join(f"- {printable(line)}" for line in found.as_text().split("\n"))
     return f"""---
-library_name: onnx
+library_name: {engine.library}
 pipeline_tag: {graph.task.pipeline}
-tags: [headwise, onnx]
+tags: [headwise, {engine.library}]
 ---
 
 # {graph.task.name}, {"int8" if found.int8 else "float32"}
@@ -238,20 +276,20 @@ tags: [headwise, onnx]
 thresholds, when to answer). Without headwise:
 
 ```python
-import numpy as np, onnxruntime, tokenizers
+import numpy as np, {found.engine}, tokenizers
 
 tokenizer = tokenizers.Tokenizer.from_file("tokenizer.json")
 tokenizer.enable_truncation({graph.tokenizer.max_length})
 tokenizer.enable_padding()
-session = onnxruntime.InferenceSession("{GRAPH}")
+{opening}
 read = tokenizer.encode_batch(["a text", "another one"])
 inputs = {{
     "input_ids": np.array([one.ids for one in read]),
     "attention_mask": np.array([one.attention_mask for one in read]),
     "token_type_ids": np.array([one.type_ids for one in read]),
 }}
-names = [one.name for one in session.get_inputs()]
-made = session.run({list(names_of(purpose))}, {{name: inputs[name] for name in names}})
+wanted = {list(names_of(graph.task.purpose))}
+{asking}
 ```
 
 Sequences are padded at their right.

@@ -19,7 +19,7 @@ from headwise.core.prepacked import prepack
 from headwise.core.transformer import HeadedEncoder
 from headwise.errors import InputError
 from headwise.families.checkpoint import Checkpoint, read_config, read_model, write_model
-from headwise.families.graph import Graph, is_graph, read_graph
+from headwise.families.graph import Graph, engine_of, read_graph
 from headwise.families.hub import sha256
 from headwise.golden import GOLDEN, recorded
 from headwise.insight.explain import explain
@@ -307,7 +307,8 @@ def load(directory: str | Path, precision: Precision = "float32") -> Model:
     kind = named(card["task"]) if "task" in card else usual(config)
     if kind is None:
         raise InputError(f"{place / 'config.json'}: no head for a task of ours; fine-tune it: headwise train")
-    checkpoint = read_graph(place, kind.purpose) if is_graph(place) else read_model(place, purpose=kind.purpose)
+    engine, purpose = engine_of(place), kind.purpose
+    checkpoint = read_model(place, purpose=purpose) if engine is None else read_graph(place, engine, purpose)
     most = json_object(place / "tokenizer_config.json").get("model_max_length") or math.inf
     if not isinstance(most, int | float) or most < 3:
         raise InputError(f"{place / 'tokenizer_config.json'}: model_max_length is no length; fetch the file again")

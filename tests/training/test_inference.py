@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from headwise.core.transformer import HeadedEncoder
 from headwise.families.checkpoint import read_model
 from headwise.reading.text import TextTokenizer
 from headwise.tasks.text_classification import TextClassification
-from headwise.training import inference
 from headwise.training.inference import features, pass_by_pass, predicted
 
 TASK = TextClassification(("bad", "good"))
@@ -46,7 +46,7 @@ def test_passes_at_once_are_those_in_turn(asked, precision, monkeypatch, two_thr
     model, examples = asked
     whole, loss = predicted(model, TASK, examples, precision=precision)
     vectors = features(model, examples.tokens, precision)
-    monkeypatch.setattr(inference, "TOKENS_PER_PASS", 60)
+    monkeypatch.setattr(HeadedEncoder, "pass_tokens", 60)
     told, names = [], set()
     usual = model.states
     monkeypatch.setattr(model, "states", lambda *given: names.add(threading.current_thread().name) or usual(*given))

@@ -12,12 +12,13 @@ import torch
 import headwise
 from headwise import finetune
 from headwise.core import kernels
+from headwise.core.transformer import HeadedEncoder
 from headwise.families.checkpoint import read_model
 from headwise.reading import batches
 from headwise.reading.batches import Examples
 from headwise.reading.text import TextTokenizer
 from headwise.tasks.text_classification import TextClassification
-from headwise.training import inference, loop
+from headwise.training import loop
 from headwise.training.inference import predicted
 from headwise.training.loop import Evaluation, NotFinite, State, Step, rows_of_step, training
 from headwise.training.optimizers import optimizer
@@ -79,7 +80,7 @@ def test_32_rows_at_once_are_8_rows_four_times(weights, trained):
 def test_a_small_budget_of_tokens_changes_nothing(trained, monkeypatch):
     whole, _ = trained(PLAIN)
     monkeypatch.setattr(loop, "TOKENS_PER_PASS", 64)
-    monkeypatch.setattr(inference, "TOKENS_PER_PASS", 64)
+    monkeypatch.setattr(HeadedEncoder, "pass_tokens", 64)
     cut, _ = trained(PLAIN)
     assert furthest(whole, cut) < 1e-5
     assert whole.history[-1]["loss"] == pytest.approx(cut.history[-1]["loss"], abs=1e-5)
@@ -143,7 +144,7 @@ def test_predictions_come_back_in_the_order_of_the_rows(begin, examples, monkeyp
     expected = torch.nn.functional.cross_entropy(logits, torch.from_numpy(examples.targets))
     assert loss == pytest.approx(expected.item(), abs=1e-6)
     told = []
-    monkeypatch.setattr(inference, "TOKENS_PER_PASS", 200)
+    monkeypatch.setattr(HeadedEncoder, "pass_tokens", 200)
     predicted(model, TASK, examples, done=lambda rows, total: told.append((rows, total)))
     assert len(told) > 2 and told[-1] == (32, 32)
 

@@ -85,7 +85,7 @@ def rotate(x: Tensor, positions: Tensor, base: float) -> Tensor:
     """Rotary places: turn the pair (i, i + w/2) of each head by position · base^(-2i/w). x [n h w], positions [n]"""
     half = x.shape[-1] // 2
     speeds = base ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)  # [w/2]
-    angles = positions[:, None, None] * speeds  # [n 1 w/2]
+    angles = positions[..., None, None] * speeds  # [n 1 w/2]
     cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
     first, second = x[..., :half], x[..., half:]
     return torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
@@ -146,14 +146,14 @@ class Attention(nn.Module):
             kept = watch.attention if memory is None else watch.memory
             kept[layer] = self.weigh(x.with_data(query), source.with_data(key), bias, watch.heads)
             if watch.through:
-                return self.out(self.mix(kept[layer], source.with_data(value)).flatten(1))
-        return self.out(self.attend(made, x.lengths, source.lengths, bias).flatten(1))
+                return self.out(self.mix(kept[layer], source.with_data(value)).flatten(-2))
+        return self.out(self.attend(made, x.lengths, source.lengths, bias).flatten(-2))
 
     def projected(self, x: Packed, source: Packed) -> tuple[Tensor, ...]:
         """Query, key and value. x [n d], source [m d] -> [n h w], [m k w] twice; or all heads in one, [n h+2k w], or
         those of key and value, [m 2k w]"""
         parts = self.query(x.data), self.key(source.data), self.value(source.data)
-        return tuple(part.view(part.shape[0], -1, self.spec.d_head) for part in parts)
+        return tuple(part.unflatten(-1, (-1, self.spec.d_head)) for part in parts)
 
     def apart(self, made: Sequence[Tensor], heads: int) -> Sequence[Tensor]:
         """Query, key and value where the heads of some are in one tensor; heads says in which dimension."""
@@ -170,9 +170,8 @@ class Attention(nn.Module):
             mask, added = self.limits(target, source, bias)
             dropout = self.spec.dropout if self.training else 0.0
             y = kernels.attend(q, k, v, mask=mask, bias=added, scale=self.scale, dropout=dropout)  # [rows h t w]
-            pieces.append(y.transpose(1, 2).flatten(0, 1))  # [cells h w]
-        cells = targets.cells
-        return pieces[0] if cells is None else torch.cat(pieces).index_select(0, cells)
+            pieces.append(y.transpose(1, 2))  # [rows t h w]
+        return targets.packed(pieces)
 
     def limits(
         self, target: Rectangle, source: Rectangle, bias: RelativeBias | None

@@ -91,6 +91,11 @@ class Lengths:
             own.view(len(part.rows), part.width, *data.shape[1:]) for part, own in zip(parts, cells, strict=True)
         )
 
+    def packed(self, pieces: Sequence[Tensor]) -> Tensor:
+        """For each rectangle [rows width …] -> [n …], by one gather again"""
+        cells = [piece.flatten(0, 1) for piece in pieces]
+        return cells[0] if self.cells is None else torch.cat(cells).index_select(0, self.cells)
+
     @cached_property
     def filling(self) -> Tensor:
         """The packed position in each cell of all rectangles, one after the other. [cells]"""

@@ -56,7 +56,7 @@ class Sinusoids(nn.Module):
         """positions [n], any number of them -> [n d]"""
         half = like.shape[-1] // 2
         speeds = 10000 ** (-torch.arange(half, device=like.device, dtype=torch.float32) / half)
-        angles = positions[:, None] * speeds
+        angles = positions[..., None] * speeds
         return torch.cat([angles.sin(), angles.cos()], -1).to(like.dtype)
 
 
@@ -285,6 +285,7 @@ class HeadedEncoder(nn.Module):
     """An encoder and a head: a sequence in, its numbers out."""
 
     bound: ClassVar[float] = 1e-4  # of what a number may differ on another machine, as a part of itself above 1
+    pass_tokens: ClassVar[int] = 1024  # asked at once: what goes from layer to layer stays in a core's cache
 
     def __init__(self, encoder: spec.Stack, head: spec.Head):
         super().__init__()

@@ -14,7 +14,7 @@ from headwise.core.packed import Packed
 from headwise.core.transformer import HeadedEncoder
 from headwise.reading.batches import Examples, Rows, by_length, passes
 from headwise.reading.text import Tokens
-from headwise.training.inference import DTYPES, TOKENS_PER_PASS, pass_by_pass
+from headwise.training.inference import DTYPES, pass_by_pass
 from headwise.training.recipe import Precision, Recipe
 
 MOST_KEPT = 2**31  # bytes; what would take more is computed anew at each step
@@ -111,7 +111,7 @@ def kept(below: Below, tokens: Tokens, width: int, precision: Precision, done: D
         with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
             return below(batch.ids, batch.types).data.to(dtype)  # [n d]
 
-    some = list(passes(by_length(tokens.lengths), tokens.lengths, TOKENS_PER_PASS))
+    some = list(passes(by_length(tokens.lengths), tokens.lengths, HeadedEncoder.pass_tokens))
     read = 0
     for rows, made in zip(some, pass_by_pass(make, some), strict=True):
         states[torch.from_numpy(tokens.places(rows))] = made

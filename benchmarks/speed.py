@@ -23,6 +23,7 @@ alone, or with one peer alone.
 from __future__ import annotations
 
 import argparse
+import gc
 import multiprocessing
 import os
 import platform
@@ -57,6 +58,7 @@ from headwise.reading.tables import read
 from headwise.training.frozen import frozen
 from headwise.training.loop import State, Step, training
 from headwise.training.optimizers import optimizer
+from headwise.training.recipe import Recipe
 from headwise.training.vocabulary import vocabulary_in_use
 
 PAD_TO = 128  # of most tutorials
@@ -77,6 +79,24 @@ class Peer:
     def __str__(self) -> str:
         words = [{"highest": "fp32", "high": "fp32 high", "medium": "fp32 medium"}.get(self.precision, self.precision)]
         return ", ".join([*words, self.attention, *["compiled"] * self.compiled, *["grouped"] * self.grouped])
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the Trainer needs to know of a job."""
+
+    model: str
+    texts: list[str]
+    labels: list[int]
+    classes: int
+    max_length: int
+    recipe: Recipe
+
+    @staticmethod
+    def of(job: Job) -> Work:
+        train, classes = job.data.train, len(job.data.task.labels)
+        rows = train.texts.first.to_pylist(), train.truth.tolist()
+        return Work(str(locate(job.name)), *rows, classes, job.tokenizer.max_length, job.recipe)
 
 
 class Clock(TrainerCallback):
@@ -108,21 +128,20 @@ def rates_of_ours(job: Job, steps: int) -> Iterator[float]:
             yield sum(one.tokens for one in done) / sum(one.seconds + before for one in done)
 
 
-def rates_of(peer: Peer, job: Job, steps: int) -> Iterator[float]:
+def rates_of(peer: Peer, work: Work, steps: int) -> Iterator[float]:
     """The same of the Trainer: each time it begins anew on the model of before, with other rows."""
-    tokenizer = AutoTokenizer.from_pretrained(str(locate(job.name)))
-    texts, labels = job.data.train.texts.first.to_pylist(), job.data.train.truth.tolist()
-    cut = tokenizer(texts, truncation=True, max_length=PAD_TO if peer.padded else job.tokenizer.max_length)
-    rows = [{name: cut[name][at] for name in cut} | {"labels": label} for at, label in enumerate(labels)]
+    tokenizer = AutoTokenizer.from_pretrained(work.model)
+    cut = tokenizer(work.texts, truncation=True, max_length=PAD_TO if peer.padded else work.max_length)
+    rows = [{name: cut[name][at] for name in cut} | {"labels": label} for at, label in enumerate(work.labels)]
     model = AutoModelForSequenceClassification.from_pretrained(
-        str(locate(job.name)),
-        num_labels=len(job.data.task.labels),
+        work.model,
+        num_labels=work.classes,
         attn_implementation=peer.attention,
         dtype=torch.float32,  # whatever the file has
         ignore_mismatched_sizes=True,
     )
-    if job.recipe.frozen_layers:
-        for part in (model.base_model.embeddings, *model.base_model.encoder.layer[: job.recipe.frozen_layers]):
+    if work.recipe.frozen_layers:
+        for part in (model.base_model.embeddings, *model.base_model.encoder.layer[: work.recipe.frozen_layers]):
             part.requires_grad_(False)
     clock = Clock()
 
@@ -138,9 +157,9 @@ def rates_of(peer: Peer, job: Job, steps: int) -> Iterator[float]:
             arguments = TrainingArguments(
                 output_dir=folder,
                 max_steps=steps + WARM,
-                learning_rate=job.recipe.learning_rate,
-                weight_decay=job.recipe.weight_decay,
-                per_device_train_batch_size=job.recipe.batch_size,
+                learning_rate=work.recipe.learning_rate,
+                weight_decay=work.recipe.weight_decay,
+                per_device_train_batch_size=work.recipe.batch_size,
                 optim="adamw_torch_fused",
                 train_sampling_strategy="group_by_length" if peer.grouped else "random",
                 bf16=peer.precision == "bf16",
@@ -160,12 +179,12 @@ def rates_of(peer: Peer, job: Job, steps: int) -> Iterator[float]:
         yield clock.tokens / clock.seconds
 
 
-def fastest(job: Job, steps: int, grouped: bool, compiled: tuple[bool, ...]) -> Peer:
+def fastest(work: Work, steps: int, grouped: bool, compiled: tuple[bool, ...]) -> Peer:
     """The best of all set-ups, after a try of each."""
     found = {}
     for one in product(("highest", "medium", "bf16"), ("sdpa", "eager"), compiled):
         peer = Peer(*one, grouped=grouped)
-        rates = rates_of(peer, job, steps)
+        rates = rates_of(peer, work, steps)
         next(rates)  # compiles
         found[peer] = next(rates)
         print(f"  {peer}: {found[peer]:,.0f} tokens/s", flush=True)
@@ -212,7 +231,13 @@ def settled(given: argparse.Namespace) -> Job:
 def memory(given: argparse.Namespace, peer: Peer | None) -> float:
     """The most that a process has in physical memory which trains some steps, in MiB. None: with headwise."""
     job = settled(given)
-    next(rates_of_ours(job, given.steps) if peer is None else rates_of(peer, job, given.steps))
+    if peer is None:
+        next(rates_of_ours(job, given.steps))
+    else:
+        work = Work.of(job)
+        del job  # it holds our model
+        gc.collect()
+        next(rates_of(peer, work, given.steps))
     return most_memory()
 
 
@@ -245,16 +270,16 @@ def main() -> None:
 def compare(given: argparse.Namespace) -> None:
     """All rounds, and the table."""
     job = settled(given)
-    lengths = job.train.lengths
+    work, lengths = Work.of(job), job.train.lengths
     print(f"{len(lengths):,} rows of {lengths.mean():.0f} tokens ({lengths.min()} to {lengths.max()})")
     print(f"{given.model}, batches of {given.batch_size}, {given.rounds} rounds of {given.steps} steps")
     print(f"{given.threads} threads, {platform.machine()}, torch {torch.__version__}")
     peers = {"default": Peer(), "tutorial": Peer(grouped=False, padded=True)}
     if "best" in given.against:
         print("set-ups of the best:")
-        peers["best"] = fastest(job, given.steps, not given.random, (False,) if given.no_compile else (False, True))
+        peers["best"] = fastest(work, given.steps, not given.random, (False,) if given.no_compile else (False, True))
     ours = rates_of_ours(job, given.steps)
-    theirs = {name: rates_of(peers[name], job, given.steps) for name in given.against}
+    theirs = {name: rates_of(peers[name], work, given.steps) for name in given.against}
     for rates in theirs.values():
         next(rates)  # compiles
     rounds = [(next(ours), {name: next(rates) for name, rates in theirs.items()}) for _ in range(given.rounds)]

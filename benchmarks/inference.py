@@ -379,8 +379,9 @@ def main() -> None:
 
 def tell(found: list[Engine], names: Sequence[str], labels: np.ndarray, shares: Mapping[bool, float]) -> None:
     """The table. shares: of the best rate of products, that a token a second takes with headwise and with others."""
-    ours = [one for one in found if one.name.startswith("headwise")]
-    beside = [ours[0], max(ours, key=lambda one: np.median(one.rates))]
+    mine = [one for one in found if one.name.startswith("headwise")]
+    best = max(mine, key=lambda one: np.median(one.rates))
+    beside = [mine[0]] if best is mine[0] else [mine[0], best]
     heads = " | ".join(f"{one.name} is faster by" for one in beside)
     print(f"\n| engine | tokens/s | of the rate | {heads} | accuracy | same labels | one short text |")
     print("|---|---|---|---|---|---|---|---|")

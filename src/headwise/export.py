@@ -22,23 +22,13 @@ from headwise.judging.metrics import same
 from headwise.model import Model, load
 from headwise.reading.batches import packed
 from headwise.reading.text import Text
+from headwise.tasks.fill_mask import FillMask
 from headwise.tasks.text_classification import TextClassification
 from headwise.training.data import Asked, Part, Source, fingerprint
 from headwise.training.saving import CARD, whole
 
 BUDGET = 0.5  # points a metric may lose
 CALIBRATED = 300  # sequences that settle scales, as many as NNCF takes
-ASKED_PLAINLY = {  # how an engine's own users open a graph and ask it
-    "onnxruntime": (
-        'session = onnxruntime.InferenceSession("{graph}")',
-        "made = session.run(wanted, {{one.name: inputs[one.name] for one in session.get_inputs()}})",
-    ),
-    "openvino": (
-        'compiled = openvino.compile_model("{graph}", "CPU", {{"INFERENCE_PRECISION_HINT": "f32"}})',
-        "answer = compiled({{one.any_name: inputs[one.any_name] for one in compiled.inputs}})\n"
-        "made = [answer[name] for name in wanted]",
-    ),
-}
 QUANTISED = 0.1  # what a number of a golden record may differ where there are no rows with labels to judge by
 Wait = Callable[[str], AbstractContextManager[None]]
 
@@ -136,12 +126,14 @@ def export(
             answers = asked_quietly(graph, golden["texts"])
             measured = None if part is None else compared(model, graph, part)
         refuse_loss(out, measured, budget, int8)
-        sizes = megabytes(new, f"{Path(by.graph).stem}.*"), megabytes(run, "*.safetensors")
+        sizes = megabytes(new, by.files), megabytes(run, "*.safetensors")
         found = Exported(engine, int8, *sizes, len(answers), *apart(golden["answers"], answers), measured)
         about = asdict(found) | {"budget": budget, engine: version(engine)}
         (new / "README.md").write_text(readme(graph, found), encoding="utf-8")
         (new / CARD).unlink()  # or its successor would hold its digest
         replace(graph, card={**graph.card, "exported": about}).write_card(new)
+    for other in {*ENGINES.values()} - {by}:
+        other.remove(out)  # what was there before
     return found, notes
 
 
@@ -186,15 +178,17 @@ def engine_called(name: str, int8: bool, calibrate: Source | None) -> type[Engin
         )
     if calibrate is not None and not wanted:
         raise InputError("--calibrate is for --engine openvino --int8; leave it out, or add what is missing")
+    engine.refuse_missing()
     return engine
 
 
 def sequences(model: Model, source: Source, asked: Asked, notes: list[str]) -> list[Feed]:
     """What a graph reads of some rows, a sequence at a time, and notes on them."""
-    texts, _, said = model.unlabelled(source, asked)
+    texts, _, said = model.unlabelled(source, replace(asked, label_column=None))
     notes.extend(said)
     rows = np.random.default_rng(0).permutation(len(texts))[:CALIBRATED]
-    tokens = model.task.examples(model.tokenizer, texts.take(rows)).tokens
+    whole_texts = np.zeros((len(rows), 0)) if isinstance(model.task, FillMask) else None  # it asks only of masks else
+    tokens = model.task.examples(model.tokenizer, texts.take(rows), whole_texts).tokens
     each = (packed(tokens, np.array([row])) for row in range(min(len(tokens), CALIBRATED)))
     return [feed_of(ids.lengths.rectangles[0], ids.data, types) for ids, types in each]
 
@@ -260,7 +254,6 @@ def refuse_loss(out: Path, measured: Measured | None, budget: float, int8: bool)
 def readme(graph: Model, found: Exported) -> str:
     """What it is, what was measured, how to ask it."""
     engine = ENGINES[found.engine]
-    opening, asking = (line.format(graph=engine.graph) for line in ASKED_PLAINLY[found.engine])
     lines = "\n".join(f"- {printable(line)}" for line in found.as_text().split("\n"))
     return f"""---
 library_name: {engine.library}
@@ -281,7 +274,6 @@ import numpy as np, {found.engine}, tokenizers
 tokenizer = tokenizers.Tokenizer.from_file("tokenizer.json")
 tokenizer.enable_truncation({graph.tokenizer.max_length})
 tokenizer.enable_padding()
-{opening}
 read = tokenizer.encode_batch(["a text", "another one"])
 inputs = {{
     "input_ids": np.array([one.ids for one in read]),
@@ -289,7 +281,7 @@ inputs = {{
     "token_type_ids": np.array([one.type_ids for one in read]),
 }}
 wanted = {list(names_of(graph.task.purpose))}
-{asking}
+{engine.plainly}
 ```
 
 Sequences are padded at their right.

@@ -307,7 +307,7 @@ def load(directory: str | Path, precision: Precision = "float32") -> Model:
     kind = named(card["task"]) if "task" in card else usual(config)
     if kind is None:
         raise InputError(f"{place / 'config.json'}: no head for a task of ours; fine-tune it: headwise train")
-    engine, purpose = engine_of(place), kind.purpose
+    engine, purpose = engine_of(place, card.get("sha256", {})), kind.purpose
     checkpoint = read_model(place, purpose=purpose) if engine is None else read_graph(place, engine, purpose)
     most = json_object(place / "tokenizer_config.json").get("model_max_length") or math.inf
     if not isinstance(most, int | float) or most < 3:

@@ -55,6 +55,26 @@ def test_a_model_of_every_task_is_exported_and_answers_alike(engine, name, place
     assert read_golden(tmp_path / "onnx")["bound"] == 1e-4
 
 
+def test_another_engine_takes_the_place_of_the_first(run_of, tmp_path):
+    out = tmp_path / "graph"
+    export(run_of("films"), out)
+    shutil.copy(out / "model.onnx", tmp_path / "old.onnx")
+    export(run_of("pairs"), out, engine="openvino", overwrite=True)
+    assert not (out / "model.onnx").exists() and headwise.load(out).predict([FILMS[:2]])
+    shutil.copy(tmp_path / "old.onnx", out / "model.onnx")  # as where the first could not be removed
+    assert headwise.load(out).checkpoint.model.engine is ENGINES["openvino"]
+
+
+def test_scales_are_settled_by_texts_of_any_task(masked, run_of, table, films, tmp_path):
+    texts = table(tmp_path / "texts.tsv", [(text,) for text, _ in films], "text")
+    how = {"engine": "openvino", "int8": True, "calibrate": texts}
+    with pytest.raises(InputError, match=r"golden record .* rows with labels to judge it by: --data FILE"):
+        export(masked, tmp_path / "masked", **how)  # a model nobody trained is undecided, which is found after scales
+    moods = table(tmp_path / "moods.tsv", [(f"{text} indeed", label) for text, label in films], "text", "mood")
+    found, _ = export(run_of("films"), tmp_path / "films", moods, Asked(label_column="mood"), **how, budget=100)
+    assert found.int8 and found.measured.rows == len(films)
+
+
 def test_what_was_exported_has_its_own_precision(run_of, tmp_path):
     export(run_of("films"), tmp_path / "onnx")
     with pytest.raises(InputError, match="as it was exported; leave precision out"):

@@ -149,7 +149,7 @@ def test_a_text_longer_than_the_model_is_read_to_its_end(run_of):
     told: list[int] = []
     assert model.predict([text], lambda done, _: told.append(done))[0]["entities"][-1]["end"] > len(text) - 60
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("headwise.training.inference.TOKENS_PER_PASS", 100)  # a text too long for one pass takes several
+        patch.setattr("headwise.core.transformer.HeadedEncoder.pass_tokens", 100)  # too long for one pass
         assert len(model.predict([text], lambda done, _: told.append(done))[0]["entities"]) > 40
     assert len(told) > 3
 

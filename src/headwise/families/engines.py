@@ -9,6 +9,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -36,6 +37,18 @@ def needed(extra: str) -> Iterator[None]:
         logging.disable(before)
 
 
+@contextmanager
+def explained(what: str, advice: str) -> Iterator[None]:
+    """Inside, an engine's errors, which have no class in common, become one line."""
+    try:
+        yield
+    except (InputError, OSError):
+        raise
+    except Exception as error:
+        said = str(error).split("\n", 1)[0][:200]
+        raise InputError(f"{what} ({said}); {advice}") from None
+
+
 class Engine(ABC):
     """A graph opened with so many threads, which any number of callers may run at once.
 
@@ -44,41 +57,47 @@ class Engine(ABC):
 
     title: ClassVar[str]
     library: ClassVar[str]  # as model cards call what it reads
+    packages: ClassVar[tuple[str, ...]]  # that writing its graphs takes
     graph: ClassVar[str]  # what it calls a graph in a model directory
+    files: ClassVar[str]  # the graph, and weights that lie beside it
     flat: ClassVar[bool]  # whether states are best traced as [n d], not as [b t d]
     tokens: ClassVar[int]  # asked at once at most
     calibrated: ClassVar[bool]  # whether in 8 bits it rounds by scales that some texts have settled
+    plainly: ClassVar[str]  # how its own users open a graph and ask it: makes a list of outputs wanted of inputs
 
     quantised: bool
     inputs: frozenset[str]
     outputs: frozenset[str]
 
-    def __init__(self, file: Path, threads: int):
-        try:
-            self.open(file, threads)
-        except InputError:
-            raise
-        except Exception as error:  # their errors have no class in common
-            said = str(error).split("\n", 1)[0][:200]
-            raise InputError(f"{file}: cannot be opened by {self.title} ({said}); take a whole copy") from None
-
     @abstractmethod
-    def open(self, file: Path, threads: int) -> None:
-        """Make it ready."""
+    def __init__(self, file: Path, threads: int): ...
 
     @abstractmethod
     def run(self, wanted: Sequence[str], feed: Feed) -> list[np.ndarray[Any, Any]]:
         """Some outputs."""
 
-    @staticmethod
+    @classmethod
     @abstractmethod
-    def convert(traced: Path) -> None:
+    def convert(cls, traced: Path) -> None:
         """Put the engine's own form in the place of an ONNX graph."""
 
-    @staticmethod
+    @classmethod
     @abstractmethod
-    def quantise(graph: Path, calibration: Sequence[Feed]) -> None:
+    def quantise(cls, graph: Path, calibration: Sequence[Feed]) -> None:
         """Put its weights, and what is multiplied with them, in 8 bits."""
+
+    @classmethod
+    def refuse_missing(cls) -> None:
+        """Raise InputError where something that writing its graphs takes is not installed."""
+        for package in cls.packages:
+            if find_spec(package) is None:
+                raise InputError(f"this needs {package}; install it: pip install 'headwise[{cls.library}]'")
+
+    @classmethod
+    def remove(cls, directory: Path) -> None:
+        """Its graph and weights."""
+        for file in directory.glob(cls.files):
+            file.unlink()
 
     @property
     def alone(self) -> bool:
@@ -90,19 +109,23 @@ class OnnxRuntime(Engine):
     """In 8 bits, all numbers that come to a product share one scale, which is found as they come."""
 
     title, library = "ONNX Runtime", "onnx"
-    graph = ONNX
+    packages = ("onnx", "onnxscript", "onnxruntime")
+    graph, files = ONNX, f"{ONNX}*"
     flat = True  # biases are added within a product, but in two dimensions only: 15 % faster
     tokens = 256  # 8 % faster than 1,024
     calibrated = False
+    plainly = """session = onnxruntime.InferenceSession("model.onnx")
+made = session.run(wanted, {one.name: inputs[one.name] for one in session.get_inputs()})"""
     signature = "onnx.quantize"  # of its quantiser
 
-    def open(self, file: Path, threads: int) -> None:
+    def __init__(self, file: Path, threads: int):
         with needed("onnx"):
             import onnxruntime
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 4
-        self.session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        with explained(f"{file}: cannot be opened by {self.title}", "take a whole copy"):
+            self.session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
         self.quantised = self.session.get_modelmeta().producer_name == self.signature
         self.inputs = frozenset(one.name for one in self.session.get_inputs())
         self.outputs = frozenset(one.name for one in self.session.get_outputs())
@@ -111,15 +134,15 @@ class OnnxRuntime(Engine):
         made: list[np.ndarray[Any, Any]] = self.session.run(list(wanted), dict(feed))
         return made
 
-    @staticmethod
-    def convert(traced: Path) -> None:
+    @classmethod
+    def convert(cls, traced: Path) -> None:
         """It reads ONNX."""
 
-    @staticmethod
-    def quantise(graph: Path, calibration: Sequence[Feed]) -> None:
+    @classmethod
+    def quantise(cls, graph: Path, calibration: Sequence[Feed]) -> None:
         """Weights of products and embeddings, one scale for each column."""
         eight = graph.with_name(f"eight-{graph.name}")
-        with needed("onnx"):
+        with needed("onnx"), explained(f"{graph}: cannot be put in 8 bits by {cls.title}", "report it"):
             from onnxruntime.quantization import QuantType, quantize_dynamic
 
             quantize_dynamic(
@@ -131,7 +154,7 @@ class OnnxRuntime(Engine):
                 use_external_data_format=graph.stat().st_size > LARGE,
                 extra_options={"MatMulConstBOnly": True},
             )
-        remove(graph)
+        cls.remove(graph.parent)
         eight.replace(graph)
 
 
@@ -139,22 +162,27 @@ class OpenVino(Engine):
     """In 8 bits, scales are settled beforehand by NNCF, so that many sequences can be asked at once."""
 
     title, library = "OpenVINO", "openvino"
-    graph = "openvino_model.xml"  # as optimum-intel calls it
-    tokens = 1024  # 14 % faster in 8 bits than 256
+    packages = (*OnnxRuntime.packages, "openvino", "nncf")
+    graph, files = "openvino_model.xml", "openvino_model.*"  # as optimum-intel calls them
     flat = False  # in two dimensions norms and rounding are fused so that 8 bits take a fifth longer
+    tokens = 1024  # 14 % faster in 8 bits than 256
     calibrated = True
+    plainly = """compiled = openvino.compile_model("openvino_model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+answer = compiled({one.any_name: inputs[one.any_name] for one in compiled.inputs})
+made = [answer[name] for name in wanted]"""
 
-    def open(self, file: Path, threads: int) -> None:
+    def __init__(self, file: Path, threads: int):
         with needed("openvino"):
             import openvino
-        model = openvino.Core().read_model(file)
-        cores = os.cpu_count() or 1
+        streams = max(1, (os.cpu_count() or 1) // threads)  # callers with few threads come several at once
         settings = {
             "INFERENCE_PRECISION_HINT": "f32",
-            "INFERENCE_NUM_THREADS": max(cores, threads),
-            "NUM_STREAMS": max(1, cores // threads),  # callers with fewer threads come several at once
+            "INFERENCE_NUM_THREADS": streams * threads,
+            "NUM_STREAMS": streams,
         }
-        self.compiled = openvino.compile_model(model, "CPU", settings)
+        with explained(f"{file}: cannot be opened by {self.title}", "take a whole copy"):
+            model = openvino.Core().read_model(file)
+            self.compiled = openvino.compile_model(model, "CPU", settings)
         self.idle: list[Any] = []  # requests that nobody waits for
         self.quantised = any(one.get_type_name() == "FakeQuantize" for one in model.get_ops())
         self.inputs = frozenset(one.any_name for one in self.compiled.inputs)
@@ -167,22 +195,23 @@ class OpenVino(Engine):
             request = self.compiled.create_infer_request()
         made = request.infer(dict(feed))
         self.idle.append(request)
-        return [np.array(made[name]) for name in wanted]
+        return [made[name] for name in wanted]
 
-    @staticmethod
-    def convert(traced: Path) -> None:
-        with needed("openvino"):
+    @classmethod
+    def convert(cls, traced: Path) -> None:
+        with needed("openvino"), explained(f"{traced}: cannot be written by {cls.title}", "see that the disk has room"):
             import openvino
 
             model = openvino.Core().read_model(traced)
-            openvino.save_model(model, traced.with_name(OpenVino.graph), compress_to_fp16=False)
-        remove(traced)
+            openvino.save_model(model, traced.with_name(cls.graph), compress_to_fp16=False)
+        OnnxRuntime.remove(traced.parent)
 
-    @staticmethod
-    def quantise(graph: Path, calibration: Sequence[Feed]) -> None:
-        """Weights of products with one scale for each column, and attention."""
+    @classmethod
+    def quantise(cls, graph: Path, calibration: Sequence[Feed]) -> None:
+        """Weights of products with one scale for each column, embeddings with one for each token, and attention."""
         os.environ.setdefault("NNCF_CI", "1")  # or it tells its makers what it is used for
-        with needed("openvino"), redirect_stdout(io.StringIO()):  # where it draws progress
+        failing = explained(f"{graph}: cannot be put in 8 bits by NNCF", "see that the disk has room")
+        with needed("openvino"), failing, redirect_stdout(io.StringIO()):  # where it draws progress
             import nncf
             import openvino
 
@@ -193,15 +222,8 @@ class OpenVino(Engine):
             quantised = nncf.quantize(model, rows, model_type=kind, subset_size=size)
             eight = graph.with_name(f"eight-{graph.name}")
             openvino.save_model(quantised, eight, compress_to_fp16=False)
-        del model  # its file may be mapped
         eight.replace(graph)
         eight.with_suffix(".bin").replace(graph.with_suffix(".bin"))
-
-
-def remove(graph: Path) -> None:
-    """An ONNX graph, and the weights that lie beside a large one."""
-    for file in graph.parent.glob(f"{graph.name}*"):
-        file.unlink()
 
 
 ENGINES: Mapping[str, type[Engine]] = {"onnxruntime": OnnxRuntime, "openvino": OpenVino}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from threading import Lock
 
@@ -151,11 +151,12 @@ class Graph(HeadedEncoder):
                 yield lengths.rectangle(part.rows[start : start + most])
 
 
-def engine_of(directory: Path) -> type[Engine] | None:
-    """The engine of the graph that a model directory has in the place of weights."""
+def engine_of(directory: Path, listed: Collection[str] = ()) -> type[Engine] | None:
+    """The engine of the graph that a model directory has in the place of weights, of several that which is listed."""
     if any((directory / name).exists() for name in (ONE_FILE, INDEX)):
         return None
-    return next((engine for engine in ENGINES.values() if (directory / engine.graph).exists()), None)
+    there = [engine for engine in ENGINES.values() if (directory / engine.graph).exists()]
+    return next((engine for engine in there if engine.graph in listed), next(iter(there), None))
 
 
 def read_graph(directory: Path, engine: type[Engine], purpose: Purpose) -> Checkpoint:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 from headwise.core.packed import Packed
 from headwise.errors import InputError
+from headwise.families import engines
 from headwise.families.averaging import averaged
 from headwise.families.checkpoint import read_model, write_config
 from headwise.families.engines import ENGINES
@@ -136,8 +138,28 @@ def test_a_damaged_or_foreign_graph_is_refused(engine, exported, tmp_path):
 def test_without_its_engine_it_says_what_to_install(package, extra, exported, tmp_path, monkeypatch):
     exported("Bert", "ForSequenceClassification", engine=ENGINES[package])
     monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setattr(engines, "core", engines.core.__wrapped__)  # as in a new process
     with pytest.raises(InputError, match=rf"this needs {package}; install it: pip install 'headwise\[{extra}\]'"):
         read_graph(tmp_path / "graph", ENGINES[package], "ForSequenceClassification")
+
+
+OVERLAPPING = """
+import signal, sys
+from pathlib import Path
+from headwise.families.engines import OpenVino
+
+signal.signal(signal.SIGTERM, lambda *_: print("borne"))
+first, second = (OpenVino(Path(sys.argv[1]), 1) for _ in range(2))
+del first
+del second
+signal.raise_signal(signal.SIGTERM)
+"""
+
+
+def test_a_signal_is_borne_after_graphs_that_overlapped(exported):
+    _, graph = exported("Bert", "ForSequenceClassification", engine=OPENVINO)
+    said = subprocess.run([sys.executable, "-c", OVERLAPPING, graph.file], capture_output=True, text=True)
+    assert (said.returncode, said.stdout) == (0, "borne\n")
 
 
 @pytest.mark.parametrize("engine", ENGINES.values())

@@ -9,6 +9,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
@@ -158,6 +159,15 @@ made = session.run(wanted, {one.name: inputs[one.name] for one in session.get_in
         eight.replace(graph)
 
 
+@cache
+def core() -> Any:
+    """OpenVINO's, one for this process: each lays out a stack for signals, and of two that overlap the second leaves
+    that of the first in use when both are gone, so that the next Ctrl-C would end in a segmentation fault."""
+    with needed("openvino"):
+        import openvino
+    return openvino.Core()
+
+
 class OpenVino(Engine):
     """In 8 bits, scales are settled beforehand by NNCF, so that many sequences can be asked at once."""
 
@@ -172,8 +182,6 @@ answer = compiled({one.any_name: inputs[one.any_name] for one in compiled.inputs
 made = [answer[name] for name in wanted]"""
 
     def __init__(self, file: Path, threads: int):
-        with needed("openvino"):
-            import openvino
         streams = max(1, (os.cpu_count() or 1) // threads)  # callers with few threads come several at once
         settings = {
             "INFERENCE_PRECISION_HINT": "f32",
@@ -181,8 +189,8 @@ made = [answer[name] for name in wanted]"""
             "NUM_STREAMS": streams,
         }
         with explained(f"{file}: cannot be opened by {self.title}", "take a whole copy"):
-            model = openvino.Core().read_model(file)
-            self.compiled = openvino.compile_model(model, "CPU", settings)
+            model = core().read_model(file)
+            self.compiled = core().compile_model(model, "CPU", settings)
         self.idle: list[Any] = []  # requests that nobody waits for
         self.quantised = any(one.get_type_name() == "FakeQuantize" for one in model.get_ops())
         self.inputs = frozenset(one.any_name for one in self.compiled.inputs)
@@ -202,7 +210,7 @@ made = [answer[name] for name in wanted]"""
         with needed("openvino"), explained(f"{traced}: cannot be written by {cls.title}", "see that the disk has room"):
             import openvino
 
-            model = openvino.Core().read_model(traced)
+            model = core().read_model(traced)
             openvino.save_model(model, traced.with_name(cls.graph), compress_to_fp16=False)
         OnnxRuntime.remove(traced.parent)
 
@@ -215,7 +223,7 @@ made = [answer[name] for name in wanted]"""
             import nncf
             import openvino
 
-            model = openvino.Core().read_model(graph)
+            model = core().read_model(graph)
             names = [one.any_name for one in model.inputs]
             rows = nncf.Dataset(calibration, lambda feed: {name: feed[name] for name in names})
             kind, size = nncf.ModelType.TRANSFORMER, len(calibration)

@@ -43,7 +43,7 @@ def explained(what: str, advice: str) -> Iterator[None]:
     """Inside, an engine's errors, which have no class in common, become one line."""
     try:
         yield
-    except (InputError, OSError):
+    except (InputError, ModuleNotFoundError, OSError):
         raise
     except Exception as error:
         said = str(error).split("\n", 1)[0][:200]

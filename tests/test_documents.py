@@ -90,10 +90,10 @@ def test_what_a_document_shows_can_be_done(document, place, command):
                 assert "nothing to resume" in command(*words[1:])[2]
                 continue
             short = ["--epochs", "1"] if words[1] == "train" and "--epochs" not in words else []
+            short += ["--budget", "100"] if "--calibrate" in words else []  # of eight rows one is twelve points
             status, _, said = command(*words[1:], *short)
-            refused = {"bfloat16": "does not bear bfloat16", "--int8": "points lost"}
-            rounded = any(word in words and why in said for word, why in refused.items())
-            assert status == 0 or rounded, said  # a tiny model is nearly undecided
+            rounded = "bfloat16" in words and "does not bear bfloat16" in said  # a tiny model is nearly undecided
+            assert status == 0 or rounded, said
     if document == "docs/transformer.md":  # it begins with a run that the page before it made
         assert command("train", "train.tsv", "--out", "run", "--epochs", "1")[0] == 0
     for block in blocks(document, "python"):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from headwise.core.packed import Packed
+from headwise.core.packed import Lengths, Packed
 from headwise.errors import InputError
 from headwise.families import engines
 from headwise.families.averaging import averaged
@@ -84,6 +84,13 @@ def test_a_graph_makes_the_same_numbers(engine, family, purpose, exported, ragge
         (states,) = session.run(["last_hidden_state"], given)
         whole = torch.from_numpy(states)[padded["attention_mask"].bool()]
         assert difference(whole, ours.states(ids, types).data) < 1e-5
+
+
+def test_many_sequences_are_asked_in_even_parts(exported):
+    _, graph = exported("Bert", "ForSequenceClassification")
+    parts = [part.rows for part in graph.rectangles(Lengths((30,) * 17))]
+    assert [len(rows) for rows in parts] == [6, 6, 5], "of 256 tokens, which are 8 sequences, at most"
+    assert sorted(row for rows in parts for row in rows) == list(range(17))
 
 
 @pytest.mark.parametrize("engine", ENGINES.values())

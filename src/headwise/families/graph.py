@@ -144,11 +144,13 @@ class Graph(HeadedEncoder):
         return tensors[0] if len(tensors) == 1 else torch.stack(tensors, -1)
 
     def rectangles(self, lengths: Lengths) -> Iterator[Rectangle]:
-        """Sequences of like length, as many as are to be asked at once."""
+        """Sequences of like length, as many as are to be asked at once: in even parts, as a small rest is slow."""
         for part in lengths.rectangles:
+            n = len(part.rows)
             most = 1 if self.alone else max(1, self.engine.tokens // part.width)
-            for start in range(0, len(part.rows), most):
-                yield lengths.rectangle(part.rows[start : start + most])
+            size = -(-n // -(-n // most))
+            for start in range(0, n, size):
+                yield lengths.rectangle(part.rows[start : start + size])
 
 
 def engine_of(directory: Path, listed: Collection[str] = ()) -> type[Engine] | None:

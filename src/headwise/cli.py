@@ -34,7 +34,7 @@ app = typer.Typer(
 )
 
 Table = Annotated[Path, typer.Argument(help="csv, tsv, jsonl, json or parquet; all but parquet also as .gz")]
-Run = Annotated[Path, typer.Argument(help="directory of a finished run, or any Hugging Face classifier")]
+Run = Annotated[Path, typer.Argument(help="directory of a finished run, or any Hugging Face model that can be read")]
 PREFIXES = ("query_prefix", "document_prefix")  # a model keeps those of its training
 LOCAL = "127.0.0.1"
 Precise = Annotated[
@@ -45,7 +45,7 @@ Json = Annotated[bool, typer.Option("--json", help="print JSON for programs")]
 
 
 @app.command()
-@options_from(*takes(Asked, "Table", "skip_empty"))
+@options_from(*takes(Asked, "Table", "task", *PREFIXES, "skip_empty"))
 def check(
     train: Table,
     *,
@@ -334,7 +334,7 @@ def explain(
     label: Annotated[str | None, typer.Option(help="ask about this label or answer; else about the likeliest")] = None,
     against: Annotated[str | None, typer.Option(help="ask why that label and not this one")] = None,
     word: Annotated[str | None, typer.Option(help="ask about this word's tag; else about the surest")] = None,
-    method: Annotated[str, typer.Option(help="of attribution; auto: the cheapest that is to be trusted")] = "auto",
+    method: Annotated[str, typer.Option(help="of attribution (a wrong name lists all); auto: the first to be trusted")] = "auto",
     as_json: Json = False,
     html: Annotated[Path | None, typer.Option(help="page to write, with the attention of every head")] = None,
     png: Annotated[Path | None, typer.Option(help="picture to write")] = None,
@@ -373,7 +373,7 @@ def words(
     table: Table,
     *,
     label: Annotated[str | None, typer.Option(help="only the texts that get this label; else each label's")] = None,
-    method: Annotated[str, typer.Option(help="of attribution")] = "occlusion",
+    method: Annotated[str, typer.Option(help="of attribution (a wrong name lists all)")] = "occlusion",
     least_texts: Annotated[int, typer.Option(help="leave out words that stand in fewer texts")] = 5,
     as_json: Json = False,
     **options: Any,

@@ -82,7 +82,7 @@ def attention_x_gradient(model: HeadedEncoder, pieces: Pieces, question: Questio
 
 
 def occlusion(model: HeadedEncoder, pieces: Pieces, question: Question) -> Tensor:
-    """What the answer loses without each word, spread over the word's positions: slow, and the reference. [t]"""
+    """What the answer loses without each word, spread over the word's positions: the reference. [t]"""
     kept = ~np.eye(len(pieces.words), dtype=bool)
     answers = question.of(logits_keeping(model, pieces, np.concatenate([np.ones_like(kept[:1]), kept])))
     word_of = torch.from_numpy(pieces.word_of)
@@ -91,7 +91,7 @@ def occlusion(model: HeadedEncoder, pieces: Pieces, question: Question) -> Tenso
     return (lost / sizes)[word_of]
 
 
-METHODS: dict[str, Callable[[HeadedEncoder, Pieces, Question], Tensor]] = {  # from the cheapest to the dearest
+METHODS: dict[str, Callable[[HeadedEncoder, Pieces, Question], Tensor]] = {  # in the order in which they are tried
     "gradient_x_input": gradient_x_input,
     "attention_x_gradient": attention_x_gradient,
     "integrated_gradients": integrated_gradients,

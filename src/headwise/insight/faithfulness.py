@@ -178,7 +178,7 @@ def verdict(trial: Perturbed, curves: Curves, random: Sequence[Curves], agreemen
 def chosen(attributions: Sequence[Attribution]) -> tuple[str | None, str]:
     """The method of the first whose receipt is trusted, and a sentence; None where none is.
 
-    attributions: from the cheapest to the dearest.
+    attributions: in the order in which they are preferred.
     """
     for one in attributions:
         if one.receipt is not None and one.receipt.trusted:

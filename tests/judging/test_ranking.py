@@ -42,7 +42,7 @@ def test_ndcg_is_that_of_scikit_learn_with_several_right_texts():
     first, second = [f"q{i // 3}" for i in range(60)], [f"d{i}" for i in range(60)]
     vectors, documents = unit(20).repeat(3, axis=0), unit(60, seed=1)
     truth = truth_of(first, second)
-    scores = ranking.score(truth, ranking.answered(vectors, documents, truth[:, 2]), "pairs")
+    scores = ranking.score(truth, ranking.answered(vectors, documents, truth[:, 1:]), "pairs")
     relevance = np.array([[one == f"q{i}" for one in first] for i in range(20)])
     assert scores.named("ndcg") == pytest.approx(ndcg_score(relevance, vectors[::3] @ documents.T, k=10), abs=1e-6)
     top = np.argsort(-vectors[::3] @ documents.T, axis=1)[:, :10]
@@ -53,16 +53,29 @@ def test_ndcg_is_that_of_scikit_learn_with_several_right_texts():
 def test_the_same_text_twice_is_one_to_be_found():
     truth = truth_of(["a", "b", "c"], ["x", "x", "y"])
     vectors = np.eye(3, dtype=np.float32)
-    answers = ranking.answered(vectors, vectors[[0, 0, 2]], truth[:, 2])
+    answers = ranking.answered(vectors, vectors[[0, 0, 2]], truth[:, 1:])
     assert sorted(answers[1, 1:3]) == sorted(truth[[0, 2], 2]) and (answers[:, 3:] == -1).all()
+
+
+def test_a_text_is_no_answer_to_itself():
+    """Where texts stand in both columns, as paraphrases do, each is nearest to itself."""
+    truth, vectors = truth_of("abcd", "bcdd"), unit(4)
+    first, second = vectors, vectors[[1, 2, 3, 3]] * 0.5 + vectors[[0, 1, 2, 3]] * 0.5
+    numbers = truth[:, 1:]
+    answers = ranking.answered(first, second, numbers)
+    assert not (answers[:, 1:] == truth[:, 1:2]).any()
+    assert ranking.score(truth, answers, "pairs").named("recall_at_10") == 1.0
+    found = ranking.duels(first, second, truth)
+    assert sorted(found.rows) == [0, 1, 2], "that d belongs to d is nothing to be found"
+    assert all(truth[found.opponents, 2] != truth[found.rows, 1])
 
 
 def test_rows_that_do_not_belong_together_are_no_questions():
     truth = truth_of(["a", "b"], ["x", "y"], [1, 0])
     vectors = np.eye(2, dtype=np.float32)
-    scores = ranking.score(truth, ranking.answered(vectors, vectors, truth[:, 2]), "labels")
+    scores = ranking.score(truth, ranking.answered(vectors, vectors, truth[:, 1:]), "labels")
     assert scores.named("mrr") == 1.0
-    one_class = ranking.score(truth[:1], ranking.answered(vectors[:1], vectors[:1], truth[:1, 2]), "labels")
+    one_class = ranking.score(truth[:1], ranking.answered(vectors[:1], vectors[:1], truth[:1, 1:]), "labels")
     assert one_class.named("auroc") == 0.0
 
 

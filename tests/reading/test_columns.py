@@ -88,6 +88,12 @@ def test_without_need_of_a_label():
     refused(table("a", "b"), "the text,", "name --text-column (", need_label=False)
 
 
+def test_what_is_passed_over_where_a_label_may_be_there_is_said():
+    columns = choose_columns(table("text_a", "text_b", "alike"), need_label=None)
+    assert columns.label is None and "not used: 'alike'; name one with --label-column" in columns.notes[-1]
+    assert choose_columns(table("text_a", "text_b", "is_duplicate"), need_label=None).label == "is_duplicate"
+
+
 def test_a_given_column_that_is_not_there():
     refused(table("review", "stars"), "no column 'reviews'", "'review', 'stars'", "mean 'review'", text="reviews")
     refused(table(*(f"c{number}" for number in range(99))), "and 89 more", label="nothing like it")

@@ -20,6 +20,7 @@ from headwise.reading.batches import Batch
 from headwise.search import Hit, Index, reranked
 from headwise.tasks.feature_extraction import FeatureExtraction
 from headwise.tasks.text_classification import TextClassification
+from headwise.training.data import Asked, read_data
 
 FAST = {"learning_rate": 3e-3, "batch_size": 8, "epochs": 60, "eval_steps": 10, "patience": 99, "quiet": True}
 KINDS = ["pairs", "labels", "scores"]
@@ -197,6 +198,21 @@ def test_a_text_with_a_right_and_a_wrong_partner_is_pushed_from_the_wrong_one():
     outputs = OUTPUTS.clone().requires_grad_()
     losses_of("labels", "aa", "xy", np.array([1, 0]), outputs[:4]).sum().backward()
     assert outputs.grad[3].norm() > 0  # y
+
+
+def test_no_first_text_stands_in_two_parts(table, tmp_path):
+    rows = [(f"query {i}", f"passage {i} {j}", int(j == 0)) for i in range(50) for j in range(4)]
+    file = table(tmp_path / "rows.tsv", rows, "query", "passage", "label")
+    data = read_data(file, None, None, Asked(task="feature-extraction"), 42, {})
+    queries = [set(part.texts.first.to_pylist()) for part in data.parts]
+    assert not set.intersection(*queries) and sum(map(len, queries)) == 50
+    assert any("no first text in two parts" in note for note in data.notes)
+
+
+def test_a_label_that_is_1_everywhere_says_no_more_than_none(table, tmp_path):
+    file = table(tmp_path / "rows.tsv", [("a b", "c d", 1), ("e f", "g h", 1)], "query", "passage", "label")
+    data = read_data(file, file, None, Asked(task="feature-extraction"), 42, {})
+    assert data.task.relation == "pairs"
 
 
 def test_scores_are_an_order():

@@ -2,7 +2,7 @@
 
 Truth [rows, 3]: what a row says of its two texts (1 or 0: they belong together or not; or how similar they are), and
 a number for each text. Answers [rows, 1 + DEPTH]: the cosine of the two, and the numbers of the second texts that are
-nearest to the first one, of all those of the rows, the nearest first (-1 where there are no more).
+nearest to the first one, of all those of the rows but itself, the nearest first (-1 where there are no more).
 """
 
 import hashlib
@@ -108,8 +108,11 @@ def means(scores: np.ndarray) -> dict[str, float]:
 
 
 def questions(truth: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Of each distinct first text that has a right second one: its first row, and the rows that hold right ones."""
-    right = np.flatnonzero(truth[:, 0] > 0)
+    """Of each distinct first text that has a right second one: its first row, and the rows that hold right ones.
+
+    That a text belongs to itself is nothing to be found.
+    """
+    right = np.flatnonzero((truth[:, 0] > 0) & (truth[:, 1] != truth[:, 2]))
     order = right[np.argsort(truth[right, 1], kind="stable")]
     for rows in np.split(order, np.flatnonzero(np.diff(truth[order, 1])) + 1):
         if len(rows):
@@ -123,16 +126,18 @@ def numbers(texts: Iterable[str]) -> np.ndarray:
 
 
 def answered(first: Any, second: Any, numbers: np.ndarray) -> np.ndarray:
-    """Answers from vectors of length 1 of the first and second texts [rows d], dense or sparse; numbers: of the second.
+    """Answers from vectors of length 1 of the first and second texts [rows d], dense or sparse; their numbers [rows 2].
 
     Every second text is compared with every first one: exact, and fast enough for some ten thousand rows.
     """
-    distinct, at, place = np.unique(numbers, return_index=True, return_inverse=True)
+    distinct, at, place = np.unique(numbers[:, 1], return_index=True, return_inverse=True)
     answers = np.full((len(numbers), 1 + DEPTH), -1.0)
     for rows, cosines in similarities(first, second[at]):
         answers[rows, 0] = cosines[np.arange(len(cosines)), place[rows]]
+        cosines[numbers[rows, :1] == distinct] = -np.inf  # the text itself
         best = nearest(cosines, DEPTH)
-        answers[rows, 1 : 1 + best.shape[1]] = distinct[best]
+        others = np.isfinite(np.take_along_axis(cosines, best, 1))
+        answers[rows, 1 : 1 + best.shape[1]] = np.where(others, distinct[best], -1)
     return answers
 
 
@@ -159,7 +164,7 @@ def tfidf(train: Sequence[Text], texts: Sequence[Text]) -> np.ndarray:
         units = {"analyzer": "char", "ngram_range": (1, 3)}
     vectorizer = TfidfVectorizer(**units, sublinear_tf=True, max_features=50_000).fit(known)
     first, second = (vectorizer.transform([pair[side][:5_000] for pair in texts]) for side in (0, 1))
-    return answered(first, second, numbers(pair[1] for pair in texts))
+    return answered(first, second, np.stack([numbers(pair[side] for pair in texts) for side in (0, 1)], axis=1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,14 +185,15 @@ class Duels:
 def duels(first: np.ndarray, second: np.ndarray, truth: np.ndarray) -> Duels:
     """Right against nearest wrong, from vectors of length 1 [rows d]."""
     asked = list(questions(truth))
-    _, at, place = np.unique(truth[:, 2], return_index=True, return_inverse=True)
+    distinct, at, place = np.unique(truth[:, 2], return_index=True, return_inverse=True)
     rows = np.array([row for row, _ in asked], np.int64)
     right, wrong, opponents = np.empty(len(rows)), np.empty(len(rows)), np.empty(len(rows), np.int64)
     for some, cosines in similarities(first[rows], second[at]) if len(rows) else ():
-        for i, (_, partners) in enumerate(asked[some]):
+        for i, (question, partners) in enumerate(asked[some]):
             places, row = place[partners], some.start + i
             right[row] = cosines[i, places].max()
             cosines[i, places] = -1.0
+            cosines[i, distinct == truth[question, 1]] = -1.0  # the text itself
             opponents[row], wrong[row] = at[cosines[i].argmax()], cosines[i].max()
     return Duels(rows, right, wrong, opponents)
 

@@ -30,6 +30,7 @@ _TEXTS = (
 _LABELS = (
     "label", "labels", "target", "class", "category", "intent", "sentiment", "topic", "stars", "rating", "score", "y",
     "tags", "ner_tags", "ner", "tag", "entities", "spans", "answers", "answer",
+    "gold_label", "is_duplicate", "similarity", "similarity_score", "relatedness_score",
     "标签", "类别", "分类", "意图", "情感", "情感倾向", "类型", "主题", "星级", "评分", "答案", "回答",
 )  # fmt: skip
 
@@ -60,7 +61,7 @@ def choose_columns(
 ) -> Columns:
     """The columns given, the others by their usual names, and, of two columns, the label by its repeated values.
 
-    need_label None: one is taken where it has a usual name.
+    need_label None: one is taken where it has a usual name; else it is said which columns were passed over.
 
     Raises InputError where a given column does not exist or is given twice, or where one that is needed is not found.
     """
@@ -89,7 +90,11 @@ def choose_columns(
         ("label", label, None if need_label is False else found_label),
     ]
     words = [f"{role} column: {found}" for role, asked, found in guesses if found is not None and asked is None]
-    return Columns(found_text, found_pair, found_label, (f"{', '.join(words)} (guessed {reason})",) if words else ())
+    notes = [f"{', '.join(words)} (guessed {reason})"] if words else []
+    others = [name for name in free if name not in (found_text, found_pair)]
+    if need_label is None and found_label is None and others:
+        notes.append(f"no label column; not used: {listing(others)}; name one with --label-column if it says more")
+    return Columns(found_text, found_pair, found_label, tuple(notes))
 
 
 def _refuse_unknown(records: Records, name: str) -> None:

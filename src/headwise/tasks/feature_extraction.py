@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
+import pyarrow as pa
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,7 +22,7 @@ from headwise.judging.sections import Findings
 from headwise.reading.batches import Batch, Examples
 from headwise.reading.columns import Columns
 from headwise.reading.records import Records
-from headwise.reading.text import Text, TextTokenizer
+from headwise.reading.text import Text, Texts, TextTokenizer
 from headwise.tasks.task import FEW_DRAWS, Array, Task
 
 SCALE = 20.0  # cosines times this are logits (sentence-transformers' usual one, a temperature of 0.05)
@@ -71,6 +72,8 @@ class FeatureExtraction(Task):
                 f"{records.path}: column {columns.label} is {values[0]:g} in every row, which tells nothing apart; "
                 "choose another with --label-column"
             )
+        if (values == 1).all():
+            return cls()  # a column that says so of every row says no more than none
         return cls(relation="labels" if np.isin(values, (0, 1)).all() else "scores")
 
     @classmethod
@@ -121,6 +124,10 @@ class FeatureExtraction(Task):
     def strata(self, truth: Array) -> Array:
         """1 and 0 in the same shares; scores anyhow."""
         return super().strata(truth) if self.relation == "scores" else truth[:, 0].astype(str)
+
+    def kin(self, texts: Texts) -> tuple[pa.ChunkedArray, str]:
+        """First texts, where they have right and wrong partners: what was learned of some would help to find others."""
+        return super().kin(texts) if self.relation == "scores" else (texts.first, ", no first text in two parts")
 
     def prefixed(self, query: str, document: str) -> FeatureExtraction:
         """With words put before every first, and every second text."""
@@ -186,7 +193,7 @@ class FeatureExtraction(Task):
     def decide(self, examples: Examples, outputs: Tensor) -> Array:
         """Cosines of the pairs, and for each first text the nearest second ones."""
         vectors = self.vectors(outputs)
-        return ranking.answered(vectors[0::2], vectors[1::2], examples.truth[:, 2])
+        return ranking.answered(vectors[0::2], vectors[1::2], examples.truth[:, 1:])
 
     def scored(self, truth: Array, answers: Array) -> RankingScores:
         """Of the ranking, of the cosine, or of both."""

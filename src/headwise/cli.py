@@ -334,7 +334,9 @@ def explain(
     label: Annotated[str | None, typer.Option(help="ask about this label or answer; else about the likeliest")] = None,
     against: Annotated[str | None, typer.Option(help="ask why that label and not this one")] = None,
     word: Annotated[str | None, typer.Option(help="ask about this word's tag; else about the surest")] = None,
-    method: Annotated[str, typer.Option(help="of attribution (a wrong name lists all); auto: the first to be trusted")] = "auto",
+    method: Annotated[
+        str, typer.Option(help="of attribution (a wrong name lists all); auto: the first to be trusted")
+    ] = "auto",
     as_json: Json = False,
     html: Annotated[Path | None, typer.Option(help="page to write, with the attention of every head")] = None,
     png: Annotated[Path | None, typer.Option(help="picture to write")] = None,

@@ -22,8 +22,8 @@ from headwise.reading.text import Text
 class FineTuned(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
     """What both estimators share: their parameters, and how texts X (a sequence of str, or of pairs) are learned.
 
-    Parameters are the commonest hyperparameters of headwise.train, by the same names; None leaves the choice to it. A tenth of X
-    is kept aside to choose the best weights by. After fit: model_ (a headwise.Model).
+    Parameters are the commonest hyperparameters of headwise.train, by the same names; None leaves the choice to it. A
+    tenth of X is kept aside to choose the best weights by. After fit: model_ (a headwise.Model).
     """
 
     def __init__(

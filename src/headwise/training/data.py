@@ -40,7 +40,9 @@ class Asked:
     label_separator: str | None = knob(None, "a text may have several labels in one field, cut here: '|'")
     delimiter: str | None = knob(None, "between the fields of a csv; found unless given")
     no_quote: bool = knob(False, "quotation marks in a csv are characters like any other")
-    query_prefix: str = knob("", "feature-extraction: put before single texts and the first of a pair; 'query: ' for e5 models")
+    query_prefix: str = knob(
+        "", "feature-extraction: put before single texts and the first of a pair; 'query: ' for e5 models"
+    )
     document_prefix: str = knob("", "feature-extraction: put before every second text; 'passage: ' for e5 models")
     skip_empty: bool = knob(False, "leave rows without text out instead of stopping")
 

@@ -55,13 +55,17 @@ class Recipe:
     frozen_layers: int = knob(0, "the embeddings and so many of the lowest blocks do not learn; 0: all do (0)", 0)
     max_length: int | None = knob(None, "tokens of a text at most; else what the model can take", 3)
     max_windows: int | None = knob(
-        None, "of --max-length tokens that a longer text is read in, at most; 1: it is cut; else 16 where texts need it", 1
+        None,
+        "of --max-length tokens that a longer text is read in, at most; 1: it is cut; else 16 where texts need it",
+        1,
     )
     eval_steps: int | None = knob(None, "steps between evaluations; else ten a run, at least one an epoch", 1)
     metric: str | None = knob(
         None, "chooses the best weights; else the task's first: accuracy, f1, pearson, … (a wrong name lists all)"
     )
-    precision: Precision = knob("float32", "of matrix products, float32 or bfloat16; else bfloat16 where the processor is faster in it")
+    precision: Precision = knob(
+        "float32", "of matrix products, float32 or bfloat16; else bfloat16 where the processor is faster in it"
+    )
     patience: int = knob(5, "evaluations without a better metric before stopping; 0: never stop early (5)", 0)
     seed: int = knob(42, "of splits, order, dropout and head (42)", 0, 2**32 - 1)
 

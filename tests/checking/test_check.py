@@ -6,6 +6,7 @@ import random
 import pytest
 
 import headwise
+from headwise.checking.labels import folded
 from headwise.reading.tables import read
 
 WORDS = {"good": ["great", "lovely", "superb"], "bad": ["dull", "awful", "boring"]}
@@ -76,6 +77,46 @@ def test_labels(checked):
     assert "test has no row of 'bad', 'odd'" in kinds["missing classes"].words
     said = [one.words for one in found.findings if one.kind == "tiny classes"]
     assert said[0] == "1 of 4 have fewer than 10 rows of train: 'odd'"
+
+
+@pytest.mark.parametrize(
+    ("names", "spelled"),
+    [
+        (("Bad mood", "bad_mood", "BAD-MOOD", " badmood"), 1),
+        (("class 1", "class_1", "Class1"), 1),
+        (("-1", "1", "0"), 3),
+        (("A-", "A", "a"), 2),
+        (("1-5", "15", "1.5"), 3),
+        (("C", "C++", "C#"), 3),
+    ],
+)
+def test_what_tells_classes_apart_is_no_spelling(names, spelled):
+    assert len({folded(name) for name in names}) == spelled
+
+
+def test_a_class_of_few_texts_is_not_asked_of_a_classifier_that_never_saw_it(checked):
+    rows = [row for row in clean(500) if row[1] == "good"]
+    _, kinds = checked([*rows, *[(f"the odd one of {word}", "odd") for word in ("tea", "milk", "wine")] * 5])
+    assert "labels that look wrong" not in kinds
+
+
+def test_a_column_that_holds_no_classes_is_said_and_takes_no_memory(checked):
+    found, kinds = checked([(text, f"id {row}") for row, (text, _) in enumerate(clean(400))])
+    assert "400 different ones in 400 rows" in kinds["too many classes"].words
+    assert kinds["too many classes"].severity == "error" and "truth" not in vars(found.corpus)
+
+
+def test_many_languages_are_a_mix(checked):
+    texts = {
+        "the room was clean and they were kind to us": "English",
+        "Das Zimmer war sauber und die Leute waren nett": "German",
+        "la chambre était propre et le personnel est gentil": "French",
+        "la habitación está muy limpia y el personal es amable": "Spanish",
+        "房间很干净": "Chinese",
+        "部屋はとてもきれいです": "Japanese",
+    }
+    _, kinds = checked([(f"{text} {row}", row % 2) for row in range(30) for text in texts])
+    assert all(language in kinds["language mix"].words for language in list(texts.values())[:5])
 
 
 def test_wrong_labels_are_found_where_the_rest_is_plain(checked):
@@ -203,6 +244,15 @@ def test_fix_writes_a_copy_and_every_change(tmp_path, table, directory_of, comma
     assert read(out / files[1].name).table["text"].to_pylist() == [text for text, _ in judged]
     status, _, said = command("check", files[0], "--test", files[1], "--fix", out)
     assert status == 2 and "is there already; choose another folder" in said
+
+
+def test_what_is_judged_keeps_its_labels_whatever_training_says(checked, tmp_path):
+    """One row of test against three of train that say otherwise: the test row stays as it is, those of train go."""
+    rows = clean()
+    train = [*rows, ("a text of two minds", "good"), ("A text of two minds", "good"), ("a text of  two minds", "good")]
+    checked(train, test=[("a text of two minds", "bad"), ("else", "good")], fix="fixed")
+    assert read(tmp_path / "fixed/test.tsv").table["label"].to_pylist() == ["bad", "good"]
+    assert not any("two minds" in text for text in read(tmp_path / "fixed/train.tsv").table["text"].to_pylist())
 
 
 def test_the_command_line(tmp_path, table, films, command, monkeypatch, directory_of):

@@ -70,6 +70,17 @@ def test_no_mistake_is_no_certainty():
         assert one.f1.low == pytest.approx(2 * 0.722 / 1.722, abs=1e-3)
 
 
+def test_an_interval_holds_its_own_score_where_no_row_is_right_or_a_class_is_missing():
+    truth = np.random.default_rng(0).integers(0, 2, (60, 20))
+    predicted = truth.copy()
+    predicted[np.arange(60), np.arange(60) % 20] ^= 1  # one label of each row is wrong
+    rows = np.array([0, 1] * 10)
+    for given, answers, classes in ((truth, predicted, 20), (rows, rows, 4), (rows, 1 - rows, 2)):
+        scores = score(given, answers, [str(at) for at in range(classes)])
+        for metric, one in intervals(given, answers, classes).items():
+            assert one.low <= scores.named(metric) <= one.high and one.low < one.high, metric
+
+
 def test_a_class_without_rows_is_unknown():
     unseen = class_intervals(np.array([0, 0]), np.array([0, 0]), 2)[1]
     assert (unseen.f1.low, unseen.f1.high) == (0, 1)

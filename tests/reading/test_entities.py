@@ -61,6 +61,13 @@ def test_spans_that_are_no_words_are_refused_with_row_and_span(span, told):
         read_spans(records, "spans", "text")
 
 
+def test_the_file_is_not_read_again_for_every_span(monkeypatch):
+    """Where a row stands is found by reading the file once more: for each span, a table would take hours."""
+    records = from_columns({"text": [ADA] * 3, "spans": [SPANS] * 3})
+    monkeypatch.setattr(type(records), "where", lambda *_: pytest.fail("there is nothing to be told"))
+    assert len(read_spans(records, "spans", "text")) == 3
+
+
 @pytest.mark.parametrize("field", ["{}", "[{", "none"])
 def test_a_field_that_is_no_list_is_refused(field):
     records = from_columns({"text": [ADA, ADA], "spans": [json.dumps(SPANS), field]})

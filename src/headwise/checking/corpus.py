@@ -16,6 +16,7 @@ from headwise.reading.columns import Columns
 from headwise.reading.records import Records
 from headwise.reading.text import Text, Texts
 
+MANY, RARE = 200, 10  # more labels than this, with fewer rows each on average, are hardly classes
 Labels = tuple[str, ...]  # of one text: sorted, each once; empty where it has none
 
 
@@ -114,6 +115,11 @@ class Corpus:
     def names(self) -> tuple[str, ...]:
         """The labels that occur, by name."""
         return tuple(sorted({name for names in self.labels for name in names}))
+
+    @property
+    def numerous(self) -> bool:
+        """Whether there are so many labels, a few rows each, that they are hardly classes but numbers, names, texts."""
+        return len(self.names) > MANY and RARE * len(self.names) > sum(map(len, self.labels))
 
     @cached_property
     def truth(self) -> npt.NDArray[np.bool_]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import Counter, defaultdict
 
@@ -14,6 +15,7 @@ from headwise.reading.batches import Rows
 
 UNLABELLED, VARIANTS, TWO_LABELS = "no label", "one class spelled in several ways", "same text, two labels"
 FEW = 10  # rows of a class below which it is hardly learnt
+BETWEEN = re.compile(r"(?<=[^\W_])[\s_-]+(?=[^\W\d_])|(?<=[^\W\d_])[\s_-]+(?=[^\W_])")  # letters, or letter and digit
 FEW_JUDGED = 5  # rows of a class below which its score says little
 
 
@@ -25,7 +27,7 @@ def unlabelled(corpus: Corpus) -> list[Finding]:
 
 
 def spelling(corpus: Corpus) -> dict[str, str]:
-    """The commonest spelling of each label that differs from it only in case, blanks, hyphens and underscores."""
+    """The commonest spelling of each label, of those that differ only in case, blanks, hyphens and underscores."""
     times = Counter(name for names in corpus.labels for name in names)
     variants = defaultdict(list)
     for name, _ in times.most_common():
@@ -34,9 +36,8 @@ def spelling(corpus: Corpus) -> dict[str, str]:
 
 
 def folded(name: str) -> str:
-    """A label without what people do not mean to tell classes apart by."""
-    kept = unicodedata.normalize("NFKC", name).casefold()
-    return "".join(one for one in kept if not one.isspace() and one not in "-_") or name
+    """A label without what people do not mean to tell classes apart by: -1 and A- stay, and so does 1-5."""
+    return BETWEEN.sub("", unicodedata.normalize("NFKC", name).casefold().strip()) or name
 
 
 def variants(corpus: Corpus, spelled: dict[str, str]) -> list[Finding]:
@@ -53,7 +54,10 @@ def variants(corpus: Corpus, spelled: dict[str, str]) -> list[Finding]:
 
 
 def classes(corpus: Corpus) -> list[Finding]:
-    """Classes that a split lacks, or hardly has."""
+    """Classes that a split lacks, or hardly has; or that there are so many that they are hardly classes."""
+    if corpus.numerous:
+        words = f"{len(corpus.names):,} different ones in {len(corpus):,} rows: is this a column of labels?"
+        return [Finding("too many classes", "error", words, "name another --label-column; labels were not looked at")]
     counts = np.stack([corpus.truth[corpus.part_of == part].sum(0) for part in range(len(corpus.parts))])  # [parts c]
     names, found = np.array(corpus.names, object), []
     if (counts[0] > 0).sum() < 2:

@@ -25,7 +25,7 @@ TOKEN = re.compile(rf"{CHINESE.pattern}|\d+|[^\W\d_]+|[^\w\s]|_")
 
 def markers(corpus: Corpus, rows: Rows) -> list[Finding]:
     """For each class the marker that most of its rows bear, if any."""
-    if len(corpus.names) < 2 or not len(rows):
+    if len(corpus.names) < 2 or corpus.numerous or not len(rows):
         return []
     vectorizer = CountVectorizer(analyzer=marks, binary=True, min_df=min(FEWEST, len(rows)))
     try:

@@ -62,10 +62,14 @@ class Repair:
         return self.labels[row][0] if row in self.labels else self.corpus.labels[row]
 
     def settle(self) -> None:
-        """Give a text with several labels the one most of its rows have, or leave it out."""
+        """Give a text with several labels the one most of its rows have, or leave it out.
+
+        Each split by itself, or what is judged would say what training says. What it repeats of a later one goes.
+        """
         groups: dict[Any, list[int]] = defaultdict(list)
         for row in self.rows(TWO_LABELS):
-            groups[tuple(" ".join(side.casefold().split()) for side in self.corpus.sides(row))].append(row)
+            text = tuple(" ".join(side.casefold().split()) for side in self.corpus.sides(row))
+            groups[int(self.corpus.part_of[row]), text].append(row)
         for rows in groups.values():
             (most, times), *_ = Counter(map(self.label, rows)).most_common(1)
             for row in rows:

@@ -144,7 +144,7 @@ def languages(corpus: Corpus, rows: Rows) -> list[Finding]:
     spoken = {row: language(joined(corpus.texts[row])[:SEEN]) for row in rows.tolist()}
     plain = Counter(name for name in spoken.values() if name not in ("", UNSURE))
     usual = [name for name, number in plain.most_common() if number >= 0.2 * plain.total()]
-    if len(usual) > 1:
+    if len(usual) != 1 and plain:
         words = ", ".join(f"{number / plain.total():.0%} {name}" for name, number in plain.most_common(5))
         words = f"{words} (of the rows whose language is plain)"
         return [Finding(MIX, "note", words, "take a model that reads them all")]

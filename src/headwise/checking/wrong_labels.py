@@ -45,8 +45,12 @@ def wrong_labels(corpus: Corpus, rows: Rows, seed: int, known: npt.NDArray[Any] 
 
     known: features of the rows from a pretrained model [rows d], whose classifier then speaks beside that on TF-IDF.
     """
+    if corpus.numerous:
+        return []
     truth = corpus.truth[rows]
-    used = np.flatnonzero(truth.sum(0) >= FEW)  # of rarer classes there is too little to learn
+    _, first = np.unique([joined(corpus.texts[row]) for row in rows.tolist()], return_index=True)
+    learnable = (truth.sum(0) >= FEW) & (truth[first].sum(0) >= FOLDS)  # a text is in one fold only
+    used = np.flatnonzero(learnable)
     if not corpus.multi_label:
         common = truth[:, used].any(1)
         rows, known = rows[common], None if known is None else known[common]

@@ -53,13 +53,19 @@ def redrawn(
 def intervals(truth: np.ndarray, predicted: np.ndarray, classes: int, seed: int = 0) -> dict[str, Interval]:
     """Of each of METRICS; truth and predicted are [rows] or [rows, classes].
 
-    Where no row is wrong, or none is right, drawing again shows nothing: there each is that of the share of right rows.
+    Where no row is wrong, or none is right, drawing again may show nothing. What is the same in all draws is then as
+    far from being lost, or gained, as the share of right rows is.
     """
     right = same(truth, predicted)
     (drawn,) = resampled(truth, predicted, classes=classes, seed=seed)
-    if right.all() or not right.any():
-        return dict.fromkeys(drawn.metrics, share(int(right.sum()), len(right)))
-    return {name: middle(values) for name, values in drawn.metrics.items()}
+    found = {name: middle(values) for name, values in drawn.metrics.items()}
+    of = share(int(right.sum()), len(right))
+    for name, one in found.items():
+        if one.low == one.high and right.all():
+            found[name] = Interval(one.low * of.low, one.high)
+        elif one.low == one.high and not right.any():
+            found[name] = Interval(one.low, one.high + (1 - one.high) * of.high)
+    return found
 
 
 def class_intervals(truth: np.ndarray, predicted: np.ndarray, classes: int) -> list[ClassIntervals]:

@@ -36,13 +36,15 @@ def read_spans(records: Records, column: str, text: str) -> list[list[Tag]]:
         tags: list[Tag] = [NONE] * len(where)
         items = field if isinstance(field, list) else items_in(records, row, column, field)
         for number, item in enumerate(items, 1):
-            told = f"{records.where(row)}: span {number} of column {column}"
-            start, end, kind = span_of(item, told, words)
-            first, last = covered(where, start, end, f"{told}, {start} to {end} ({excerpt(words[start:end])})", words)
-            if any(tag != NONE for tag in tags[first:last]):
-                raise InputError(
-                    f"{told}, {start} to {end}, shares a word with another span; a word has one tag, so leave one out"
-                )
+            try:
+                start, end, kind = span_of(item, words)
+                first, last = covered(where, start, end, words)
+                if any(tag != NONE for tag in tags[first:last]):
+                    raise InputError(
+                        f", {start} to {end}, shares a word with another span; a word has one tag, so leave one out"
+                    )
+            except InputError as error:  # where it stands is found by reading the file again
+                raise InputError(f"{records.where(row)}: span {number} of column {column}{error}") from None
             tags[first:last] = [("B" if at == first else "I", kind) for at in range(first, last)]
         tagged.append(tags)
     return tagged
@@ -62,25 +64,27 @@ def items_in(records: Records, row: int, column: str, field: str) -> list[Any]:
         ) from None
 
 
-def span_of(item: Any, told: str, text: str) -> Span:
-    """A span as it is written. Raises InputError where it is none, or not in its text."""
+def span_of(item: Any, text: str) -> Span:
+    """A span as it is written. Raises InputError, to be told of a span, where it is none, or not in its text."""
     try:
         one = json.loads(item) if isinstance(item, str) else item
         start, end, kind = int(one["start"]), int(one["end"]), one["label"]
         if not isinstance(kind, str) or not kind.strip():
             raise ValueError
     except (KeyError, TypeError, ValueError, RecursionError):
-        raise InputError(f'{told} is {excerpt(str(item))}, expected {{"start": 0, "end": 3, "label": "PER"}}') from None
+        raise InputError(f' is {excerpt(str(item))}, expected {{"start": 0, "end": 3, "label": "PER"}}') from None
     if not 0 <= start < end <= len(text):
-        raise InputError(f"{told}, {start} to {end}: not in its text of {len(text)} characters; mend it")
+        raise InputError(f", {start} to {end}: not in its text of {len(text)} characters; mend it")
     return start, end, kind
 
 
-def covered(words: Spans, start: int, end: int, told: str, text: str) -> tuple[int, int]:
-    """The first word of a span, and the one after its last. Raises InputError where it takes but a part of one."""
+def covered(words: Spans, start: int, end: int, text: str) -> tuple[int, int]:
+    """The first word of a span, and the one after its last. Raises InputError, to be told of a span, where it takes but
+    a part of one."""
     first, last = int(np.searchsorted(words[:, 1], start, "right")), int(np.searchsorted(words[:, 0], end, "left"))
     if first < last and (words[first, 0], words[last - 1, 1]) == (start, end):
         return first, last
+    told = f", {start} to {end} ({excerpt(text[start:end])})"
     if first >= last:
         raise InputError(f"{told}: there is no word in it; mend it or leave it out")
     start, end = int(words[first, 0]), int(words[last - 1, 1])

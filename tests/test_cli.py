@@ -106,6 +106,9 @@ def test_predict_answers_texts_and_lines(run, command, films, monkeypatch):
     lines = io.TextIOWrapper(io.BytesIO("\n".join([texts[0], "", texts[1], ""]).encode()))
     monkeypatch.setattr(sys, "stdin", lines)
     assert [json.loads(line)["label"] for line in command("predict", run)[1].splitlines()] == ["good", "bad"]
+    odd = f"{texts[0]}\u2028and {texts[1]}\x0cagain\r\n{texts[1]}"  # two lines
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(odd.encode())))
+    assert len(command("predict", run)[1].splitlines()) == 2
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"fine\nCaf\xe9\n")))
     refused(command("predict", run), "standard input, line 2: not UTF-8", "iconv")
 

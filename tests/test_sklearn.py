@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 
 import numpy as np
@@ -28,6 +29,17 @@ def rows(films):
     """24 rows that one word tells apart."""
     texts = [f"{text} {i}" for i in range(3) for text, _ in films]
     return texts, ["good" if i % 2 == 0 else "bad" for i in range(24)]
+
+
+def test_fitted_it_is_pickled_and_texts_may_be_a_column_of_pandas(classifier, directory_of, rows):
+    pandas = pytest.importorskip("pandas")
+    texts, labels = rows
+    again = pickle.loads(pickle.dumps(classifier.fit(texts, labels)))
+    assert again.predict_proba(texts).tolist() == classifier.predict_proba(texts).tolist()
+    regressor = TextRegressor(str(directory_of("bert")), epochs=1).fit(texts, range(len(texts)))
+    some = ["a fine film", "dull , slow and far too long " * 40, "i left before the end"]
+    column = pandas.Series(some, index=[1, 2, 0])  # as after train_test_split
+    assert regressor.predict(column).tolist() == regressor.predict(some).tolist()
 
 
 def test_parameters_go_in_and_out_and_are_cloned(classifier):

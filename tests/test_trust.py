@@ -125,6 +125,13 @@ def test_rows_of_training_and_too_few_rows_decide_nothing(place, run):
     assert (run / "headwise.json").read_bytes() == before
 
 
+def test_the_table_that_training_split_is_known_again(place, tmp_path, directory_of):
+    how = {"model": str(directory_of("bert")), "with_baselines": False, "quiet": True, "epochs": 0.1}
+    headwise.train(place / "test.tsv", out=tmp_path / "run", **how)
+    with pytest.raises(InputError, match=r"test\.tsv: the model was trained on these rows"):
+        decided(tmp_path / "run", place / "test.tsv", Asked(), 0.1, None)
+
+
 @pytest.mark.parametrize("kept", [{"temperature": 0}, {"temperature": "x"}, {"rule": {"a": 1}}, {"scope": [1]}, []])
 def test_a_damaged_calibration_is_refused(run, kept):
     card = json.loads((run / "headwise.json").read_text())
@@ -140,9 +147,14 @@ def test_a_directory_of_other_tools_has_a_temperature_of_one(run, place):
     (run / "headwise.json").unlink()
     model = headwise.load(run)
     assert model.classification.fitted.temperature == 1
+    long = ["a fine film , " + "dull and slow , " * 40]
+    before = model.predict(long)
     assert np.isfinite(model.evaluate(place / "test.tsv").named("accuracy"))
     decided(run, place / "test.tsv", Asked(), None, 0.05)
-    assert headwise.load(run).classification.fitted.scope is not None
+    again = headwise.load(run)
+    assert again.classification.fitted.scope is not None
+    assert again.tokenizer.max_windows == model.tokenizer.max_windows > 1  # as the golden records were made
+    assert again.probabilities(long).tolist() == model.probabilities(long).tolist() and before
 
 
 def test_several_labels_are_answered_where_the_whole_set_is_sure():

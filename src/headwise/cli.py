@@ -160,7 +160,7 @@ def predict(
         asked, columns, notes = model.unlabelled(input, Asked(**options))
         narrator.say(*notes)
     else:
-        asked = texts or [line for line in typed().splitlines() if line.strip()]
+        asked = texts or typed()
         columns = {"text": asked}
     if output is not None:
         columns = columns if holds_lists(output) else {name: in_fields(values) for name, values in columns.items()}
@@ -261,7 +261,7 @@ def search(
         narrator.say(f"re-ranker: the more likely {second.labels[1]}, the better")
     with narrator.counting("reading documents") as done:
         index = Index.of(model, texts, done)
-    asked = queries or [line for line in typed().splitlines() if line.strip()]
+    asked = queries or typed()
     for query, hits in zip(asked, index.search(asked, top_k, least, second), strict=True):
         print(json.dumps({"query": query, "hits": [asdict(hit) for hit in hits]}, ensure_ascii=False))
 

@@ -24,7 +24,7 @@ from headwise.reading.batches import packed
 from headwise.reading.text import Text
 from headwise.tasks.fill_mask import FillMask
 from headwise.tasks.text_classification import TextClassification
-from headwise.training.data import Asked, Part, Source, fingerprint
+from headwise.training.data import Asked, Part, Source
 from headwise.training.saving import CARD, whole
 
 BUDGET = 0.5  # points a metric may lose
@@ -197,16 +197,14 @@ def held_out(model: Model, data: Source, asked: Asked, notes: list[str]) -> Part
     """Rows with labels, and notes on them. Raises InputError for those of training."""
     part, said = model.read(data, asked)
     notes.extend(said)
-    if fingerprint(part) == (model.card.get("data") or {}).get("train"):
+    if model.known_as(part) in ("train", "table"):
         raise InputError(f"{part.records.path}: the model was trained on these rows; give some it has not seen")
     return part
 
 
 def write_unchecked(new: Path, model: Model) -> None:
     """The card without digests: enough to load what was written and try it."""
-    made = {"task": model.task.name, "recipe": {"max_windows": model.tokenizer.max_windows}}
-    kept = {name: value for name, value in model.card.items() if name != "sha256"}
-    card = {**made, **kept, "settings": model.task.settings}
+    card = {name: value for name, value in model.whole_card.items() if name != "sha256"}
     (new / CARD).write_text(json.dumps(card, ensure_ascii=False), encoding="utf-8")
 
 

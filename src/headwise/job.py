@@ -66,7 +66,14 @@ class Job:
 
     def made_for(self) -> dict[str, Any]:
         """What must be the same for a run to go on."""
-        return {"model": self.name, "recipe": asdict(self.recipe), "data": self.data.fingerprints()}
+        asked = self.data.asked
+        return {
+            "model": self.name,
+            "task": self.data.task.name,
+            "prefixes": [asked.query_prefix, asked.document_prefix],
+            "recipe": asdict(self.recipe),
+            "data": self.data.fingerprints(),
+        }
 
 
 def prepared(
@@ -100,8 +107,10 @@ def prepared(
         raise InputError(
             f"frozen_layers is {recipe.frozen_layers}, expected at most {blocks}, as many as the model has"
         )
+    if recipe.frozen_layers == blocks and not list(checkpoint.model.head.parameters()):
+        raise InputError(f"frozen_layers is {blocks}, so that nothing would learn: {task.name} has no last layer")
     most = min(recipe.max_length or checkpoint.max_length, checkpoint.max_length)
-    tokenizer = TextTokenizer.read(directory, most, checkpoint.vocab_size, recipe.max_windows or 1)
+    tokenizer = TextTokenizer.read(directory, most, checkpoint.vocab_size, recipe.max_windows or 1, checkpoint.n_types)
     with narrator.wait("reading the texts"):
         examples, recipe = read_texts(data, tokenizer, recipe)
     cuts = [sizes(name, one, tokenizer, task.apart) for name, one in examples.items()]

@@ -34,7 +34,7 @@ from headwise.reading.text import Text, Texts, TextTokenizer, json_object
 from headwise.tasks import named, usual
 from headwise.tasks.task import Array, Task
 from headwise.tasks.text_classification import TextClassification
-from headwise.training.data import Asked, Part, Source, empty_texts, opened, other_part
+from headwise.training.data import Asked, Part, Source, empty_texts, fingerprint, opened, other_part
 from headwise.training.inference import DTYPES, predicted
 from headwise.training.recipe import Precision
 from headwise.training.saving import CARD, CHECKPOINTS, digests, whole
@@ -104,6 +104,7 @@ class Model:
         self, texts: Sequence[Text], done: Callable[[int, int], None] | None = None
     ) -> tuple[Examples, torch.Tensor]:
         """Texts made ready for the model, and what it makes of them."""
+        texts = texts if isinstance(texts, Texts | list | tuple) else list(texts)  # pandas counts as its index does
         self.refuse_other_kind(texts)
         self.refuse_half_pairs(texts)
         examples = self.task.examples(self.tokenizer, texts)
@@ -111,6 +112,11 @@ class Model:
             warnings.warn(sizes("asked", examples, self.tokenizer, self.task.apart), stacklevel=3)
         outputs, _ = predicted(self.checkpoint.model, self.task, examples, done, self.precision)
         return examples, outputs
+
+    def known_as(self, part: Part) -> str:
+        """Which rows of its training these are: train, validation, test, or the table they were split from; else ''."""
+        mine = fingerprint(part)
+        return next((name for name, digest in (self.card.get("data") or {}).items() if digest == mine), "")
 
     @property
     def pairs(self) -> bool:
@@ -247,12 +253,23 @@ class Model:
             (directory / name).parent.mkdir(exist_ok=True)
             (directory / name).write_text(text, encoding="utf-8")
 
+    @property
+    def whole_card(self) -> dict[str, Any]:
+        """What the card says, and of a directory made by other tools what is taken for granted."""
+        taken = {"task": self.task.name, "recipe": {"max_windows": self.tokenizer.max_windows}}
+        return {**taken, **self.card, "settings": self.task.settings}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Of a pickle: products are laid out for the processor it is opened on."""
+        self.__dict__.update(state)
+        self.__post_init__()
+
     def write_card(self, directory: Path, written: Mapping[str, str] | None = None) -> None:
         """Put the golden records and headwise.json into a folder. written: digests of files that lie elsewhere."""
         golden = recorded(self.task, self.checkpoint.model, self.tokenizer, self.pairs)
         if golden is not None:
             (directory / GOLDEN).write_text(json.dumps(golden, indent=1, ensure_ascii=False), encoding="utf-8")
-        card = {**self.card, "settings": self.task.settings, "sha256": {**(written or {}), **digests(directory)}}
+        card = {**self.whole_card, "sha256": {**(written or {}), **digests(directory)}}
         (directory / CARD).write_text(json.dumps(card, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
@@ -313,7 +330,8 @@ def load(directory: str | Path, precision: Precision = "float32") -> Model:
     if not isinstance(most, int | float) or most < 3:
         raise InputError(f"{place / 'tokenizer_config.json'}: model_max_length is no length; fetch the file again")
     most = int(min(most, checkpoint.max_length))
-    tokenizer = TextTokenizer.read(place, most, checkpoint.vocab_size, windows_of(card, place))
+    windows = windows_of(card, place)
+    tokenizer = TextTokenizer.read(place, most, checkpoint.vocab_size, windows, checkpoint.n_types)
     try:
         task = kind.of_config(config, checkpoint.labels).restored(card.get("settings") or {})
     except InputError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 import json
 import sys
 import typing
@@ -57,10 +58,11 @@ def weights(given: str) -> str | dict[str, float]:
         raise InputError(f"--class-weights {excerpt(given)}: expected none, balanced or label=weight,…") from None
 
 
-def typed() -> str:
-    """What stands on standard input. Raises InputError where it is not UTF-8."""
+def typed() -> list[str]:
+    """The lines of standard input that hold something. Raises InputError where it is not UTF-8."""
     try:
-        return sys.stdin.buffer.read().decode()
+        text = sys.stdin.buffer.read().decode()
+        return [line for line in io.StringIO(text, None).read().split("\n") if line.strip()]
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise InputError(f"standard input, line {line}: not UTF-8; convert it: iconv -f ENCODING -t UTF-8") from None

@@ -12,7 +12,7 @@ from headwise.judging.fitted import Fitted
 from headwise.model import Model, load
 from headwise.tasks.question_answering import QuestionAnswering
 from headwise.tasks.text_classification import TextClassification
-from headwise.training.data import Asked, Source, fingerprint
+from headwise.training.data import Asked, Source
 from headwise.training.saving import CARD, whole
 
 Done = Callable[[int, int], None]
@@ -54,9 +54,8 @@ def decided(
             f"{model.task.name}; of rankings search takes --least"
         )
     task, (part, notes) = model.task, model.read(source, asked)
-    seen = {digest: name for name, digest in (model.card.get("data") or {}).items()}
-    name = seen.get(fingerprint(part), "")
-    if name == "train":
+    name = model.known_as(part)
+    if name in ("train", "table"):
         raise InputError(f"{part.records.path}: the model was trained on these rows; give some it has not seen")
     if name == "validation":
         notes.append(

@@ -39,6 +39,17 @@ def theirs_of(model, padded, ids, purpose):
     return torch.cat([row[:length] for row, length in zip(logits, ids.lengths.each, strict=True)])
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+@torch.inference_mode()
+def test_in_bfloat16_states_are_added_up_in_float32(family, tiny, ragged, difference, tmp_path):
+    """ELECTRA's narrow embeddings are widened by a product, whose bfloat16 must not become that of everything after."""
+    tiny(family, **FAMILIES[family]).save_pretrained(tmp_path)
+    model, (ids, _) = read_model(tmp_path, None).model.eval(), ragged()
+    types = torch.zeros_like(ids.data)
+    assert model.states(ids, types, torch.bfloat16).data.dtype == torch.float32
+    assert difference(model.outputs(ids, types, None, torch.bfloat16), model.outputs(ids, types)) < 0.1
+
+
 @pytest.mark.parametrize("purpose", LABELS)
 @pytest.mark.parametrize("family", FAMILIES)
 @torch.no_grad()

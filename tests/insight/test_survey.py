@@ -46,6 +46,14 @@ def test_the_heads_that_matter(run, command, tmp_path):
     assert code == 2 and "heads.png: cannot be written" in said and "other rows" in out  # what was found is not lost
 
 
+def test_heads_of_a_model_that_is_no_classifier(command, table, films, directory_of, tmp_path):
+    file = table(tmp_path / "rows.tsv", [(text, row / 2) for row, (text, _) in enumerate(films)], "text", "score")
+    how = {"model": str(directory_of("bert")), "with_baselines": False, "quiet": True, "epochs": 1}
+    headwise.train(file, file, out=tmp_path / "run", task="regression", **how)
+    code, out, said = command("heads", tmp_path / "run", file, "--png", tmp_path / "heads.png")
+    assert code == 0 and "Pearson" in out, said
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

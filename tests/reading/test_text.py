@@ -116,6 +116,50 @@ def test_a_tokenizer_without_a_config_is_saved_with_its_special_tokens(family, s
     assert theirs(["dull", "a fine film"], padding=True)["attention_mask"] == [[1, 1, 1, 0, 0], [1] * 5]
 
 
+def test_who_opens_what_is_written_reads_pairs_as_we_do(stripped):
+    """A base whose tokenizer_config.json names no class, as many on the hub: transformers then has no types of its own,
+    and a pair would be read as one text."""
+    from transformers import AutoTokenizer
+
+    place = stripped("bert", *NEWER)
+    bare = {"do_lower_case": True, "truncation_side": "left"}
+    (place / "tokenizer_config.json").write_text(json.dumps(bare), encoding="utf-8")
+    ours = TextTokenizer.read(place, 6)
+    ours.write(place)
+    theirs = AutoTokenizer.from_pretrained(place)
+    given = theirs("a fine film", "dull , slow", truncation=True)
+    tokens = ours.encode([("a fine film", "dull , slow")])
+    assert given["token_type_ids"] == tokens.types.tolist() and 1 in given["token_type_ids"]
+    assert given["input_ids"] == tokens.ids.tolist(), "cut at the end, as here"
+
+
+@pytest.mark.parametrize("why", ["one type", "told"])
+def test_types_are_those_that_the_model_and_its_tokenizer_know(why, stripped):
+    place = stripped("bert")
+    if why == "told":
+        config = json.loads((place / "tokenizer_config.json").read_text(encoding="utf-8"))
+        config["model_input_names"] = ["input_ids", "attention_mask"]
+        (place / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    tokenizer = TextTokenizer.read(place, 64, None, 1, 1 if why == "one type" else 2)
+    assert not tokenizer.encode([("a fine film", "dull")]).types.any()
+
+
+def test_vocabulary_files_alone_are_read_as_transformers_reads_them(stripped):
+    from transformers import AutoTokenizer
+
+    place = stripped("roberta", *NEWER)
+    text = "a <mask> film"
+    assert (
+        TextTokenizer.read(place, 64).encode([text]).ids.tolist()
+        == AutoTokenizer.from_pretrained(place)(text)["input_ids"]
+    )
+    place = stripped("bert", *NEWER)
+    config = {"do_lower_case": False, "strip_accents": True}
+    (place / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    plain = TextTokenizer.read(place, 64)
+    assert plain.encode(["fílm"]).ids.tolist() == plain.encode(["film"]).ids.tolist()
+
+
 def test_a_text_of_four_million_characters_is_read_at_once(ours):
     began = time.perf_counter()
     tokens = ours("bert").encode(["a fine film " * 350_000, "dull"])

@@ -209,6 +209,39 @@ def test_text_embeddings_inference_embeds_and_ranks(running, expected):
         ("/models/films", {"inputs": "x", "parameters": {"top_p": 1}}, 422, "Validation", "'top_p' are not known"),
         ("/v2/models/films/infer", {"inputs": [{"datatype": "FP32"}]}, 422, "Validation", "BYTES"),
         ("/invocations", {}, 422, "Validation", "expected inputs"),
+        ("/invocations", {"inputs": {"a": ["x", "y"], "b": ["z"]}}, 422, "Validation", "as many texts each"),
+        (
+            "/v2/models/pairs/infer",
+            {"inputs": [{"datatype": "BYTES", "data": ["x", "y"]}, {"datatype": "BYTES", "data": ["z"]}]},
+            422,
+            "Validation",
+            "as many texts each",
+        ),
+        (
+            "/v2/models/films/infer",
+            {"inputs": [{"datatype": "BYTES", "data": ["x"]}], "outputs": [{"name": ["a"]}]},
+            422,
+            "Validation",
+            "some of",
+        ),
+        ("/tokenize", {"inputs": "\ud800"}, 422, "Validation", "valid Unicode"),
+        (
+            "/models/entails",
+            {"inputs": ["x"] * 1_000, "parameters": {"candidate_labels": ["y"] * 1_000}},
+            413,
+            "Validation",
+            "1,000,000 texts, expected 1,024 at most",
+        ),
+        (
+            "/models/entails",
+            {
+                "inputs": "x",
+                "parameters": {"candidate_labels": ["y"] * 1_000, "hypothesis_template": "{}" + "z" * 9_999},
+            },
+            413,
+            "Validation",
+            "400,000 at most",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_in_one_form(running, path, body, status, kind, said):

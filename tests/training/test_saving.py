@@ -307,6 +307,18 @@ def test_a_disk_that_fills_up_in_a_run_is_said_in_one_line(module, name, job, co
         assert same_weights(tmp_path / "run", finished)
 
 
+def test_a_run_on_a_disk_of_its_own(tmp_path):
+    """--out is a volume that is mounted there: what is beside it is another disk, from which nothing can be moved."""
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "none", tmp_path]).returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        with whole(tmp_path) as new:
+            (new / "a.txt").write_text("new")
+        assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+
+
 def test_what_else_is_in_a_directory_stays(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run/mine.txt").write_text("mine")

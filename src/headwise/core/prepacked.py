@@ -72,6 +72,10 @@ class Layout:
         made = torch.ops.mkldnn._linear_pointwise(wide, self.weight, self.bias, activation, [], how)
         return made[:n] if more else made
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What is pickled is of no layers: it is laid out anew where it is opened."""
+        return Layout, ((), (), torch.empty(0), None)
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Layout:
         return self  # of no use to a copy of the layers, and never changed
 

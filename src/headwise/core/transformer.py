@@ -90,7 +90,8 @@ class Embeddings(nn.Module):
         tokens = (self.tokens(ids.data) if vectors is None else vectors) * self.scale
         kinds = torch.zeros_like(ids.data) if types is None else types
         x = tokens + self.positions(ids.lengths.positions, tokens) + self.types(kinds)
-        return ids.with_data(self.project(self.dropout(self.norm(x))))
+        projected = self.project(self.dropout(self.norm(x)))
+        return ids.with_data(projected.to(x.dtype))  # what is added up stays as it is under autocast
 
 
 class FeedForward(nn.Module):

@@ -50,6 +50,11 @@ class Checkpoint:
         """How many tokens it has embeddings for."""
         return self.model.encoder.spec.embeddings.vocab_size
 
+    @property
+    def n_types(self) -> int:
+        """How many types of tokens it tells apart."""
+        return self.model.encoder.spec.embeddings.n_types
+
 
 def labels_of(config: Mapping[str, Any]) -> tuple[str, ...]:
     """The names in a config's id2label, in order; empty where it has none."""

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from headwise.core.transformer import HeadedEncoder
 from headwise.insight.explanation import Array, plain
-from headwise.judging.metrics import METRICS
 from headwise.reading.batches import Examples
 from headwise.tasks.task import Task
 from headwise.training.inference import predicted
@@ -29,6 +28,7 @@ class Heads:
 
     rows: int
     metric: str
+    shown: str  # the metric's name for people
     loss: float  # with all heads
     score: float
     loss_rise: Array  # [L h]
@@ -51,6 +51,7 @@ class Pruning:
 
     rows: int
     metric: str
+    shown: str
     shares: Array  # [shares] of the heads
     removed: Array  # [shares] how many that is
     loss: Array  # [shares]
@@ -102,7 +103,7 @@ def head_importance(model: HeadedEncoder, task: Task, examples: Examples, done: 
     found = np.array([judge.without(gone, part_of(done, i, len(each))) for i, gone in enumerate(each)])
     changes = (found[1:] - found[0]).reshape(layers, heads, 2)
     loss, score = found[0].tolist()
-    return Heads(len(examples), task.metric, loss, score, changes[..., 0], -changes[..., 1])
+    return Heads(len(examples), task.metric, task.metrics[task.metric], loss, score, changes[..., 0], -changes[..., 1])
 
 
 def pruning_curve(
@@ -121,7 +122,8 @@ def pruning_curve(
     counts = [round(share * len(order)) for share in shares]
     found = [judge.without(order[:count], part_of(done, i, len(counts))) for i, count in enumerate(counts)]
     loss, score = np.array(found).T
-    return Pruning(len(examples), task.metric, np.array(shares), np.array(counts), loss, score)
+    shown = task.metrics[task.metric]
+    return Pruning(len(examples), task.metric, shown, np.array(shares), np.array(counts), loss, score)
 
 
 def part_of(done: Done | None, part: int, parts: int) -> Done | None:
@@ -131,7 +133,7 @@ def part_of(done: Done | None, part: int, parts: int) -> Done | None:
 
 def as_text(heads: Heads, pruning: Pruning, most: int = 10) -> str:
     """The most important heads and the cost of pruning, for the terminal."""
-    name = METRICS[heads.metric]
+    name = heads.shown
     lines = [
         f"{name} {heads.score:.4f}, loss {heads.loss:.4f} on {heads.rows:,} rows with all heads",
         "",
@@ -160,6 +162,6 @@ def as_figure(heads: Heads, pruning: Pruning) -> Figure:
     figure.colorbar(image, ax=left)
     left.set(title="by how much the loss rises without it", xlabel="head", ylabel="layer")
     right.plot(100 * pruning.shares, pruning.score, marker="o")
-    right.set(title="without the least important heads", xlabel="% of the heads gone", ylabel=METRICS[pruning.metric])
+    right.set(title="without the least important heads", xlabel="% of the heads gone", ylabel=pruning.shown)
     right.grid(alpha=0.3)
     return figure

@@ -33,12 +33,14 @@ def pieces(tokenizer: TextTokenizer, text: Text) -> Pieces:
         spans, numbers = grouped(own, np.array(encoding.offsets, np.int64)[mine])
         word_of[mine] = np.where(numbers < 0, -1, numbers + len(words))
         words += [Word(own[start:end], start, end, side) for start, end in spans.tolist()]
-    return Pieces(text, *numbered(encoding), tuple(encoding.tokens), tuple(words), word_of, tokenizer.mask_id)
+    return Pieces(
+        text, *numbered(tokenizer, encoding), tuple(encoding.tokens), tuple(words), word_of, tokenizer.mask_id
+    )
 
 
-def numbered(encoding: Encoding) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def numbered(tokenizer: TextTokenizer, encoding: Encoding) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Ids and types. [t] each"""
-    return np.array(encoding.ids, np.int64), np.array(encoding.type_ids, np.int64)
+    return np.array(encoding.ids, np.int64), tokenizer.types_of(encoding).astype(np.int64)
 
 
 def grouped(text: str, offsets: Spans) -> tuple[Spans, npt.NDArray[np.int64]]:

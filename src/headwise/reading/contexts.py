@@ -46,7 +46,7 @@ def in_windows(tokenizer: TextTokenizer, pairs: Sequence[Text]) -> tuple[Tokens,
         for row, whole in enumerate(encodings(tokenizer, pairs[start : start + CHUNK], half, start), start):
             for window in (whole, *whole.overflowing):
                 ids.append(np.array(window.ids, np.int32))
-                types.append(np.array(window.type_ids, np.int8))
+                types.append(tokenizer.types_of(window))
                 inside = np.array([side == 1 for side in window.sequence_ids])
                 spans.append(np.where(inside[:, None], np.array(window.offsets, np.int32), np.int32(-1)))
                 lengths.append(len(window))

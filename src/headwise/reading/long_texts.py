@@ -60,7 +60,7 @@ def windows_of(tokenizer: TextTokenizer, text: Text, whole: int, most: int) -> T
     if len(first.overflowing) >= most or characters(text) > sum(map(len, sides)):
         cut[-1] = max(whole - reached, 1)
     ids = np.concatenate([np.array(one.ids, np.int32) for one in made])
-    types = np.concatenate([np.array(one.type_ids, np.int8) for one in made])
+    types = np.concatenate([tokenizer.types_of(one) for one in made])
     return Tokens(ids, types, lengths, cut, tokenizer.unknown_id)
 
 

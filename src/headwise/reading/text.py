@@ -23,6 +23,8 @@ Text = str | tuple[str, str]  # one text, or a pair
 CHUNK = 1024  # texts tokenized at a time: their Python objects live no longer
 CHARACTERS_PER_TOKEN = 64  # a tokenizer reads the whole text before it cuts, so nobody gives it four million characters
 
+TYPES = "token_type_ids"
+INPUTS = ["input_ids", TYPES, "attention_mask"]  # what a tokenizer makes, as transformers calls it
 RUNS = re.compile(r"[A-Za-z0-9]+|\s+")
 
 SPECIAL = {  # what these are called where tokenizer_config.json does not say
@@ -117,6 +119,7 @@ class TextTokenizer:
         max_length: int,
         vocab_size: int | None = None,
         max_windows: int = 1,
+        n_types: int = 2,
     ):
         tokenizer.no_padding()
         tokenizer.no_truncation()
@@ -125,16 +128,22 @@ class TextTokenizer:
         known = {role: word for role, usual in SPECIAL.items() for word in usual if word in words}
         self.config = known | config
         self.max_length, self.vocab_size, self.max_windows = max_length, vocab_size, max_windows
+        self.typed = n_types > 1 and TYPES in config.get("model_input_names", INPUTS)
 
     @staticmethod
-    def read(directory: Path, max_length: int, vocab_size: int | None = None, max_windows: int = 1) -> TextTokenizer:
-        """The tokenizer of a model directory, cutting at max_length tokens, for a model of vocab_size embeddings.
+    def read(
+        directory: Path, max_length: int, vocab_size: int | None = None, max_windows: int = 1, n_types: int = 2
+    ) -> TextTokenizer:
+        """The tokenizer of a model directory, cutting at max_length tokens, for a model of vocab_size embeddings and
+        n_types types.
 
         Raises InputError where there is none.
         """
         config = json_object(directory / "tokenizer_config.json")
         try:
-            return TextTokenizer(read_tokenizer(directory, config), config, max_length, vocab_size, max_windows)
+            return TextTokenizer(
+                read_tokenizer(directory, config), config, max_length, vocab_size, max_windows, n_types
+            )
         except InputError:
             raise
         except Exception as error:  # tokenizers raises bare Exception for a damaged file
@@ -162,7 +171,7 @@ class TextTokenizer:
         """Some texts -> ids [n], types [n], lengths [b], cut [b]"""
         encodings, whole = self.encodings(texts)
         ids = np.concatenate([np.array(encoding.ids, np.int32) for encoding in encodings])
-        types = np.concatenate([np.array(encoding.type_ids, np.int8) for encoding in encodings])
+        types = np.concatenate([self.types_of(encoding) for encoding in encodings])
         return ids, types, np.minimum(whole, self.max_length), np.maximum(whole - self.max_length, 0)
 
     def encodings(self, texts: Sequence[Text]) -> tuple[list[Encoding], npt.NDArray[np.int64]]:
@@ -189,6 +198,10 @@ class TextTokenizer:
                 encodings[at] = encoding
             self.tokenizer.no_truncation()
         return encodings, whole
+
+    def types_of(self, encoding: Encoding) -> npt.NDArray[np.int8]:
+        """1 at tokens of the second text, where the model was made for that. [t]"""
+        return np.array(encoding.type_ids, np.int8) * np.int8(self.typed)
 
     def capped(self, text: Text) -> Text:
         """As much of a text as could still fill max_length; how many tokens the rest has is reckoned from its size."""
@@ -225,15 +238,22 @@ class TextTokenizer:
 
     def special_id(self, role: str) -> int | None:
         """The number of a special token, where there is one."""
-        token = self.config.get(role) or SPECIAL[role][0]
-        return self.tokenizer.token_to_id(str(token.get("content") if isinstance(token, dict) else token))
+        return self.tokenizer.token_to_id(content(self.config.get(role) or SPECIAL[role][0]))
 
     def write(self, directory: Path) -> None:
         """tokenizer.json and tokenizer_config.json, from which transformers makes the same tokenizer."""
-        config = {"tokenizer_class": "PreTrainedTokenizerFast", **self.config, "model_max_length": self.max_length}
+        inputs = [name for name in INPUTS if name != TYPES or self.typed]
+        usual = {"tokenizer_class": "PreTrainedTokenizerFast", "model_input_names": inputs}
+        config = {**usual, **self.config, "model_max_length": self.max_length}
+        config.pop("truncation_side", None)  # texts are cut at their end, and so whoever opens it has to
         text = json.dumps(config, indent=2, ensure_ascii=False)
         (directory / "tokenizer_config.json").write_text(text, encoding="utf-8")
         (directory / "tokenizer.json").write_text(self.tokenizer.to_str(pretty=True), encoding="utf-8")
+
+
+def content(token: Any) -> str:
+    """A special token as tokenizer_config.json writes it: a text, or an object that holds it."""
+    return str(token.get("content") if isinstance(token, dict) else token)
 
 
 def characters(text: Text) -> int:
@@ -256,11 +276,19 @@ def read_tokenizer(directory: Path, config: dict[str, Any]) -> Tokenizer:
     if (directory / "tokenizer.json").exists():
         return Tokenizer.from_str((directory / "tokenizer.json").read_text(encoding="utf-8"))
     if (directory / "vocab.txt").exists():
-        lowercase = config.get("do_lower_case", True)
-        return BertWordPieceTokenizer(str(directory / "vocab.txt"), lowercase=lowercase)._tokenizer
+        return BertWordPieceTokenizer(
+            str(directory / "vocab.txt"),
+            lowercase=config.get("do_lower_case", True),
+            strip_accents=config.get("strip_accents"),
+            handle_chinese_chars=config.get("tokenize_chinese_chars", True),
+        )._tokenizer
     if (directory / "merges.txt").exists():
         pieces = ByteLevelBPETokenizer(str(directory / "vocab.json"), str(directory / "merges.txt"))._tokenizer
-        sep, cls = (config.get(name, usual) for name, usual in (("sep_token", "</s>"), ("cls_token", "<s>")))
+        sep, cls = (content(config.get(role, SPECIAL[role][1])) for role in ("sep_token", "cls_token"))
+        for role, (_, usual) in SPECIAL.items():
+            word = content(config.get(role, usual))
+            if pieces.token_to_id(word) is not None:
+                pieces.add_special_tokens([word])
         pieces.post_processor = RobertaProcessing((sep, pieces.token_to_id(sep)), (cls, pieces.token_to_id(cls)))
         return pieces
     raise InputError(

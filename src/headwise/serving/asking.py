@@ -98,7 +98,7 @@ class Call:
         Raises Refused for too many texts, and for what the model does not read or does not read whole, unless it may
         be truncated.
         """
-        self.refuse_too_much(texts)
+        self.spent["characters"] += self.refuse_too_much(len(texts), sum(map(characters, texts)))
         began = asyncio.get_running_loop().time()
         examples = await self.made_ready(partial(served.read, texts, task))
         if examples.tokens.cut.any() and not truncate:
@@ -142,20 +142,18 @@ class Call:
         except InputError as error:
             raise Refused(422, "Tokenizer", str(error)) from None
 
-    def refuse_too_much(self, texts: Sequence[Text]) -> None:
-        """Look at the size of texts before any tokenizer does. Raises Refused."""
-        limits, count = self.service.limits, sum(map(characters, texts))
+    def refuse_too_much(self, texts: int, count: int) -> int:
+        """Look at so many texts, of so many characters, before any tokenizer does. Raises Refused; else the count."""
+        limits = self.service.limits
         if not texts:
             raise Refused(400, "Empty", "no text is given")
-        if len(texts) > limits.max_client_batch_size:
+        if texts > limits.max_client_batch_size:
             raise Refused(
-                413,
-                "Validation",
-                f"{len(texts):,} texts, expected {limits.max_client_batch_size:,} at most in a request",
+                413, "Validation", f"{texts:,} texts, expected {limits.max_client_batch_size:,} at most in a request"
             )
         if count > limits.max_characters:
             raise Refused(413, "Validation", f"{count:,} characters, expected {limits.max_characters:,} at most")
-        self.spent["characters"] += count
+        return count
 
     async def unless_gone(self, work: Work | Explaining) -> Any:
         """The outputs of work. Raises ClientGone where nobody waits for them any more; what is left is not computed."""

@@ -78,6 +78,7 @@ class Data:
     asked: Asked
     task: Task
     notes: tuple[str, ...]
+    table: Part | None = None  # what others were split off from
 
     @property
     def judged(self) -> Part:
@@ -90,8 +91,9 @@ class Data:
         return [part for part in (self.train, self.valid, self.test) if part is not None]
 
     def fingerprints(self) -> dict[str, str]:
-        """sha256 of each split's texts and truth."""
-        return {part.name: fingerprint(part) for part in self.parts}
+        """sha256 of each split's texts and truth, and of the table that others were split off from."""
+        found = {part.name: fingerprint(part) for part in self.parts}
+        return found if self.table is None else found | {"table": fingerprint(self.table)}
 
 
 def read_data(
@@ -130,7 +132,8 @@ def read_data(
             given[name], said = other_part(source, name, columns, task, asked)
             notes += said
     parts, said = split_off(whole, given, seed, task)
-    data = Data(parts["train"], parts["validation"], parts.get("test"), columns, asked, task, ())
+    table = None if parts["train"] is whole else whole
+    data = Data(parts["train"], parts["validation"], parts.get("test"), columns, asked, task, (), table)
     return replace(data, notes=(*notes, *said, *repeated(data)))
 
 

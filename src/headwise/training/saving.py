@@ -33,11 +33,12 @@ KEPT = 2  # checkpoints on disk: the newest, and one more in case it is damaged
 def whole(place: Path) -> Iterator[Path]:
     """A temporary folder beside place; when the block ends well, its files are on disk and it becomes place.
 
-    A file of the same name in place is replaced, others stay; the files may lie in folders.
+    Where place is there already the folder is made in it, as what is beside it may be another disk. A file of the same
+    name is then replaced, others stay; the files may lie in folders.
     Raises InputError where the disk is full or nothing may be written, and leaves place as it was.
     """
     try:
-        new = place.parent / f".{place.name}.{secrets.token_hex(6)}"
+        new = (place if place.is_dir() else place.parent) / f".{place.name}.{secrets.token_hex(6)}"
         new.mkdir(parents=True)
     except OSError as error:
         raise unwritable(place, error) from None

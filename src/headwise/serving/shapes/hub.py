@@ -163,6 +163,8 @@ async def zero_shot(call: Call) -> Any:
         raise fields.wrong("hypothesis_template", "a text with {} in the place of the label")
     several, given = fields.flag(how, "multi_label", False), body.get("inputs")
     texts = fields.texts([given] if isinstance(given, str) else given, "inputs")
+    long = sum(map(len, names)) + len(names) * len(template)
+    call.refuse_too_much(len(texts) * len(names), sum(map(len, texts)) * len(names) + len(texts) * long)
     pairs: list[Any] = [(text, template.replace("{}", name)) for text in texts for name in names]
     found = await call.ask(served, pairs, lambda _, outputs: fit(served, outputs, len(names), several))
     ranked = [

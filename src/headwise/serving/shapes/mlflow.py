@@ -28,9 +28,10 @@ def texts_of(body: dict[str, Any], served: Served) -> list[Text]:
     if "inputs" in body or "instances" in body:
         given = body.get("inputs", body.get("instances"))
         if isinstance(given, dict):  # of columns
-            if not all(isinstance(column, list) for column in given.values()):
-                raise fields.wrong("inputs", "columns that are lists")
-            return rows_of(list(given), [list(row) for row in zip(*given.values(), strict=False)], served)
+            columns = list(given.values())
+            if not all(isinstance(one, list) and len(one) == len(columns[0]) for one in columns):
+                raise fields.wrong("inputs", "columns that are lists of as many texts each")
+            return rows_of(list(given), [list(row) for row in zip(*columns, strict=True)], served)
         return fields.items(given, "inputs")
     table = body.get("dataframe_split")
     if isinstance(table, dict):

@@ -51,7 +51,7 @@ async def infer(call: Call) -> Any:
     wanted = body.get("outputs")
     names = [one.get("name") for one in wanted if isinstance(one, dict)] if isinstance(wanted, list) else None
     known = [name for name, _, _ in kinds_of(served)]
-    if names is not None and not set(names) <= set(known):
+    if names is not None and not all(name in known for name in names):
         raise fields.wrong("outputs", f"some of {', '.join(known)}")
     found = await call.ask(served, texts, served.model.task.told)
     outputs = [one for one in tensors(served, found) if not names or one["name"] in names]
@@ -103,7 +103,9 @@ def texts_of(inputs: Any, binary: bytes) -> list[Text]:
             values, binary = unpacked(binary[:size]), binary[size:]
         columns.append((fields.texts(values, "data"), shape))
     if len(columns) == 2:
-        return list(zip(columns[0][0], columns[1][0], strict=len(columns[0][0]) == len(columns[1][0])))
+        if len(columns[0][0]) != len(columns[1][0]):
+            raise fields.wrong("inputs", "two tensors of as many texts each")
+        return list(zip(columns[0][0], columns[1][0], strict=True))
     values, shape = columns[0]
     if shape is not None and len(shape) == 2 and shape[-1] == 2 and len(values) % 2 == 0:
         return list(zip(values[::2], values[1::2], strict=True))

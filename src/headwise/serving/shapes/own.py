@@ -190,7 +190,7 @@ async def explain(call: Call) -> Any:
     body, served = call.json, call.served(lambda one: True, "")
     text = fields.item(body.get("inputs"), "inputs")
     how = {name: asked for name in ("label", "against", "word", "method") if (asked := fields.word(body, name))}
-    call.refuse_too_much([text])
+    call.spent["characters"] += call.refuse_too_much(1, characters(text))
     if characters(text) > MOST_CHARACTERS:
         raise Refused(413, "Validation", f"an explanation is of {MOST_CHARACTERS:,} characters at most; give a part")
     call.service.batcher.refuse_where_full()

@@ -110,9 +110,12 @@ async def tokenize(call: Call) -> Any:
     given = body.get("inputs")
     texts = fields.texts([given] if isinstance(given, str) else given, "inputs")
     special = fields.flag(body, "add_special_tokens", True)
-    call.refuse_too_much(texts)
+    call.spent["characters"] += call.refuse_too_much(len(texts), sum(map(len, texts)))
     own = served.model.tokenizer.tokenizer
-    encodings = await call.read(lambda: own.encode_batch(texts, add_special_tokens=special))
+    try:
+        encodings = await call.read(lambda: own.encode_batch(texts, add_special_tokens=special))
+    except TypeError:  # how tokenizers refuses half a surrogate pair
+        raise fields.wrong("inputs", "texts in valid Unicode") from None
     return [
         [
             {"id": number, "text": token, "special": bool(mask)}

@@ -248,8 +248,7 @@ class Model:
     def write_beside(self, directory: Path) -> None:
         """Put the tokenizer, and what other tools want to find, into a folder."""
         self.tokenizer.write(directory)
-        d_model = self.checkpoint.model.encoder.spec.d_model
-        for name, text in self.task.files(d_model, self.tokenizer.max_length).items():
+        for name, text in self.task.files(self.checkpoint.model, self.tokenizer.max_length).items():
             (directory / name).parent.mkdir(exist_ok=True)
             (directory / name).write_text(text, encoding="utf-8")
 

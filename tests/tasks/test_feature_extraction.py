@@ -14,9 +14,14 @@ import torch.nn.functional as F
 
 import headwise
 from headwise.errors import InputError
+from headwise.export import export
+from headwise.families.checkpoint import read_model
+from headwise.families.pooling import POOLING
 from headwise.judging import ranking
 from headwise.judging.ranking import Calibration
+from headwise.model import Model
 from headwise.reading.batches import Batch
+from headwise.reading.text import TextTokenizer
 from headwise.search import Hit, Index, reranked
 from headwise.tasks.feature_extraction import FeatureExtraction
 from headwise.tasks.text_classification import TextClassification
@@ -109,6 +114,54 @@ class TestBattery:
         assert card["task"] == "feature-extraction" and card["settings"]["relation"] == kind
         assert "</html>" in (place / "report.html").read_text()
         assert "AutoModel." in (place / "README.md").read_text()
+
+
+def test_vectors_of_first_tokens_stay_so(directory_of, films, tmp_path):
+    """As bge's are: read so, saved so, exported so, and first tokens for sentence-transformers, too."""
+    from transformers import AutoModel, AutoTokenizer
+
+    place = shutil.copytree(directory_of("bert"), tmp_path / "bge")
+    (place / "1_Pooling").mkdir()
+    (place / POOLING).write_text('{"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false}')
+    task = FeatureExtraction()
+    model = Model(task, read_model(place, 0, "Model"), TextTokenizer.read(place, 66))
+    texts = [text for text, _ in films]
+    inputs = AutoTokenizer.from_pretrained(place)(texts, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        states = AutoModel.from_pretrained(place).eval()(**inputs).last_hidden_state
+    wanted = F.normalize(states[:, 0], dim=-1)
+    assert np.allclose(wanted, vectors(model, texts), atol=1e-5)
+    model.save(tmp_path / "saved")
+    assert json.loads((tmp_path / "saved" / POOLING).read_text())["pooling_mode_cls_token"] is True
+    assert np.allclose(wanted, vectors(headwise.load(tmp_path / "saved"), texts), atol=1e-5)
+    export(tmp_path / "saved", tmp_path / "graph")
+    assert np.allclose(wanted, vectors(headwise.load(tmp_path / "graph"), texts), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        (POOLING, '{"pooling_mode_max_tokens": true}', "pooling_mode_max_tokens: not supported"),
+        ("modules.json", '[{"type": "sentence_transformers.models.Dense"}]', "models.Dense: not supported"),
+        ("modules.json", "[3]", "not as sentence-transformers writes it"),
+        (POOLING, "[", "not as sentence-transformers writes it"),
+    ],
+)
+def test_other_ways_to_a_vector_are_refused(name, content, told, directory_of, tmp_path):
+    place = shutil.copytree(directory_of("bert"), tmp_path / "other")
+    (place / "1_Pooling").mkdir()
+    (place / name).write_text(content)
+    with pytest.raises(InputError, match=told):
+        read_model(place, 0, "Model")
+    assert read_model(place, 2).model.head.spec.pool == "first", "a classifier has nothing to do with it"
+
+
+def test_a_model_without_a_last_layer_is_not_frozen_whole(directory_of, films, table, tmp_path):
+    rows, names = rows_of("pairs", films)
+    file = table(tmp_path / "rows.tsv", rows, *names)
+    how = {"task": "feature-extraction", "model": str(directory_of("bert")), "quiet": True}
+    with pytest.raises(InputError, match="frozen_layers is 2, so that nothing would learn"):
+        headwise.train(file, file, out=tmp_path / "run", frozen_layers=2, **how)
 
 
 def test_what_is_asked_of_it(run_of, films):
@@ -365,7 +418,6 @@ def test_a_reranker_counts_as_far_as_it_is_sure(says, order):
 def test_what_is_put_before_texts_is_explained_with_them(directory_of):
     from headwise.families.checkpoint import read_model
     from headwise.insight.explain import explain
-    from headwise.reading.text import TextTokenizer
 
     place = directory_of("bert")
     task, tokenizer = FeatureExtraction(query_prefix="she ", document_prefix="we "), TextTokenizer.read(place, 66)

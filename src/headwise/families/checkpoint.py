@@ -20,6 +20,7 @@ from headwise.core.transformer import Encoder, HeadedEncoder, initialise
 from headwise.errors import InputError, excerpt
 from headwise.families import FAMILIES
 from headwise.families.family import Family, Purpose
+from headwise.families.pooling import pool_of
 
 ONE_FILE, INDEX = "model.safetensors", "model.safetensors.index.json"
 LEAVES = (".weight", ".bias")
@@ -166,6 +167,8 @@ def specs(
     try:
         stack = family.stack(config)
         head = family.heads[purpose].spec(config, n_labels or len(labels_of(config)) or 2)
+        if purpose == "Model":
+            head = replace(head, pool=pool_of(directory))
         refuse_odd(stack)
         refuse_odd(head)
         if not 0 <= config.get("initializer_range", 0.02) < math.inf:

@@ -43,7 +43,9 @@ class Traced(nn.Module):
         """[b t] three times -> logits [b c] or [b t c]; start and end [b t]; states [b t d] and unit vectors [b d]"""
         lengths = Padded(real=attention_mask.bool(), flat=self.flat)
         types = None if token_type_ids is None else lengths.packed([token_type_ids])
-        states = self.model.encoder(Cells.of_rectangle(input_ids, lengths), types, first=self.model.first_only)
+        states = self.model.encoder(
+            Cells.of_rectangle(input_ids, lengths), types, first=self.model.first_only and self.purpose != "Model"
+        )
         outputs = self.model.answers(states).flatten(0, -2)  # [b c] or [n c]
         if self.purpose == "Model":
             return states.rectangle(), nn.functional.normalize(outputs, dim=-1)

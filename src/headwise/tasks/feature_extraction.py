@@ -13,8 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from headwise.core.transformer import HeadedEncoder
 from headwise.errors import InputError, excerpt
 from headwise.families.family import Purpose
+from headwise.families.pooling import files_of
 from headwise.judging import ranking, retrieval
 from headwise.judging.intervals import Drawn
 from headwise.judging.ranking import Calibration, RankingScores
@@ -239,20 +241,14 @@ class FeatureExtraction(Task):
             return retrieval.similarities(truth[:, 0], (vectors[0::2] * vectors[1::2]).sum(1), texts)
         return retrieval.findings(ranking.duels(vectors[0::2], vectors[1::2], truth), self.calibration, texts)
 
-    def files(self, d_model: int, max_length: int) -> dict[str, str]:
+    def files(self, model: HeadedEncoder, max_length: int) -> dict[str, str]:
         """What sentence-transformers reads, to make the same vectors."""
-        module = "sentence_transformers.models."
-        steps = (("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize"))
-        modules = [
-            {"idx": i, "name": str(i), "path": path, "type": module + kind} for i, (path, kind) in enumerate(steps)
-        ]
         prompts = {"query": self.query_prefix, "document": self.document_prefix}
         usual = "query" if self.query_prefix else None
         about = {"prompts": prompts, "default_prompt_name": usual, "similarity_fn_name": "cosine"}
         contents = {
-            "modules.json": modules,
+            **files_of("first" if model.head.spec.pool == "first" else "mean", model.encoder.spec.d_model),
             "sentence_bert_config.json": {"max_seq_length": max_length, "do_lower_case": False},
-            "1_Pooling/config.json": {"word_embedding_dimension": d_model, "pooling_mode_mean_tokens": True},
             "config_sentence_transformers.json": about,
         }
         return {name: json.dumps(content, indent=2, ensure_ascii=False) for name, content in contents.items()}

@@ -135,7 +135,7 @@ class Task(ABC):
         """With words put before every text. Raises InputError for a task that has no such thing."""
         raise InputError(f"--query-prefix and --document-prefix are of feature-extraction, the task is {self.name}")
 
-    def files(self, d_model: int, max_length: int) -> dict[str, str]:
+    def files(self, model: HeadedEncoder, max_length: int) -> dict[str, str]:
         """What other tools want to find in the model's directory: names, and what is in the file."""
         return {}
 

@@ -180,7 +180,7 @@ async def info(call: Call) -> Any:
 def kind_of(served: Served) -> dict[str, Any]:
     """As text-embeddings-inference has it."""
     if gives_vectors(served):
-        return {"embedding": {"pooling": "mean"}}
+        return {"embedding": {"pooling": "cls" if served.model.checkpoint.model.head.spec.pool == "first" else "mean"}}
     names = dict(enumerate(served.model.labels))
     about = {"id2label": {str(i): name for i, name in names.items()}, "label2id": {v: k for k, v in names.items()}}
     return {"reranker" if gives_relevance(served) else "classifier": about}

@@ -44,6 +44,8 @@ def test_words_are_joined_as_people_write(words, text):
         ("  \t\n", []),
         ("", []),
         ("_x😀y", ["_", "x", "😀", "y"]),
+        ("Jose\u0301 Garci\u0301a ❤\ufe0f", ["Jose\u0301", "Garci\u0301a", "❤\ufe0f"]),
+        ("हिन्दी में", ["हिन्दी", "में"]),
         ("Ｔｏｋｙｏ，東京", ["Ｔｏｋｙｏ", "，", "東", "京"]),
     ],
 )

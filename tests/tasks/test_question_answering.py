@@ -18,7 +18,7 @@ from headwise.reading.answers import Answer
 from headwise.reading.batches import Batch, Examples
 from headwise.reading.contexts import Windows, in_windows
 from headwise.reading.text import TextTokenizer, Tokens
-from headwise.tasks.question_answering import QuestionAnswering, best_threshold, furthest, pieces, places
+from headwise.tasks.question_answering import QuestionAnswering, best_threshold, furthest, pieces, places, trimmed
 from headwise.training.data import Asked, read_data
 
 FAST = {"learning_rate": 3e-3, "batch_size": 8, "epochs": 80, "eval_steps": 20, "patience": 99, "quiet": True}
@@ -257,6 +257,11 @@ def test_the_loss_is_that_of_transformers():
     for loss, logits, target in zip(found, outputs.split(lengths), targets, strict=True):
         theirs = (F.cross_entropy(logits[None, :, 0], target[:1]) + F.cross_entropy(logits[None, :, 1], target[1:])) / 2
         assert loss.item() == pytest.approx(theirs.item(), rel=1e-6)
+
+
+def test_an_answer_keeps_its_accents():
+    assert trimmed("by Jose\u0301 Garcia", 3, 7) == Answer("Jose\u0301", 3)
+    assert trimmed("by Jose ", 2, 8) == Answer("Jose", 3) and trimmed("Jose\u0301", 0, 0).text == ""
 
 
 def test_targets_point_at_the_answer_in_every_window_that_holds_it_whole(directory_of):

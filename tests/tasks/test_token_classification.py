@@ -19,6 +19,7 @@ from headwise.reading.batches import Batch
 from headwise.reading.columns import choose_columns
 from headwise.reading.records import from_columns
 from headwise.reading.tables import read
+from headwise.reading.text import TextTokenizer
 from headwise.reading.words import Words
 from headwise.tasks import guessed
 from headwise.tasks.text_classification import TextClassification
@@ -171,6 +172,20 @@ def test_the_loss_is_the_mean_over_first_tokens():
     mean = losses.sum() / task.weights(targets.numpy()).sum()
     assert mean.item() == pytest.approx(F.cross_entropy(outputs, targets).item(), rel=1e-6)
     assert losses[1].item() == pytest.approx(F.cross_entropy(outputs[5:], targets[5:], reduction="sum").item())
+
+
+def test_what_has_no_token_does_not_end_an_entity(directory_of):
+    """A tokenizer makes nothing of some characters, of which a table may have made words."""
+    tags = [["O", "B-ART", "I-ART", "I-ART", "O"], ["B-ART", "B-ART"]]
+    records = from_columns({"tokens": [["a", "film", "\u200b", "music", "end"], ["home", "\u200b"]], "tags": tags})
+    columns = choose_columns(records)
+    task = TokenClassification.of_table(records, columns)
+    texts, truth = task.texts(records, columns), task.truth(records, columns)
+    examples = task.examples(TextTokenizer.read(directory_of("bert"), 66), texts, truth)
+    assert (examples.layout.read.first < 0).sum() == 2
+    outputs = F.one_hot(torch.from_numpy(examples.targets.values).clamp(min=0), 3).float()
+    first, second = task.decide(examples, outputs)
+    assert first == truth[0] and second == (truth[1][0], 0)
 
 
 def test_the_commonest_tag_of_each_word():

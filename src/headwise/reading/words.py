@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, cast
+from unicodedata import category
 
 import numpy as np
 import numpy.typing as npt
@@ -26,11 +27,18 @@ UNSPACED = (
     r"\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff9f"  # wide marks, but not wide letters
 )
 """Chinese characters, kana, and their punctuation: no blank stands between these."""
-LETTER = rf"[^\W_{UNSPACED}]"
-WORD = re.compile(rf"(?:{LETTER}\.){{2,}}|{LETTER}+(?:[-&/]{LETTER}+|(?<=\d)[.,:]\d+)*|['’]{LETTER}+|\S")
+ATTACHED = "".join(
+    one
+    for one in map(chr, (*range(0x300, 0x3100), *range(0xFE00, 0xFE30), 0xFEFF))
+    if category(one) in ("Mn", "Mc", "Me", "Cf")
+)
+"""Accents, vowel signs, joiners, variants: what is written on or after a character and is a part of it."""
+PLAIN = rf"[^\W_{UNSPACED}]"
+LETTER = rf"(?:{PLAIN}[{ATTACHED}]*)"
+WORD = re.compile(rf"(?:{LETTER}\.){{2,}}|{LETTER}+(?:[-&/]{LETTER}+|(?<=\d)[.,:]\d+)*|['’]{LETTER}+|\S[{ATTACHED}]*")
 """U.S., 1,000 and all-rounder are one word; a mark is one, and so is every Chinese character."""
 NO_BLANK = re.compile(rf"[{UNSPACED}]")
-GLUED = re.compile(LETTER)
+GLUED = re.compile(PLAIN)
 
 
 @dataclass(frozen=True, eq=False)

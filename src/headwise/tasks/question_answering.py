@@ -25,6 +25,7 @@ from headwise.reading.columns import Columns
 from headwise.reading.contexts import Windows, in_windows
 from headwise.reading.records import Records
 from headwise.reading.text import Text, Texts, TextTokenizer
+from headwise.reading.words import ATTACHED
 from headwise.tasks.task import Array, Task
 
 LONGEST = 30  # tokens of an answer at most, unless the validation rows have longer ones
@@ -325,9 +326,13 @@ def log_sums(numbers: Array, bounds: Rows) -> Array:
 
 
 def trimmed(context: str, start: int, end: int) -> Answer:
-    """A piece of the context without the blanks around it, which some tokens have."""
-    piece = context[max(start, 0) : max(end, 0)]
-    return Answer(piece.strip(), max(int(start), 0) + len(piece) - len(piece.lstrip()))
+    """A piece of the context without the blanks around it, which some tokens have, and with the accents on its end,
+    which some tokenizers leave out."""
+    start, end = max(start, 0), max(end, 0)
+    while start < end < len(context) and context[end] in ATTACHED:
+        end += 1
+    piece = context[start:end]
+    return Answer(piece.strip(), int(start) + len(piece) - len(piece.lstrip()))
 
 
 def best_threshold(margin: Array, gain: Array) -> float:

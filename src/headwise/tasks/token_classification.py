@@ -169,8 +169,12 @@ class TokenClassification(Task):
         read: Read = examples.layout.read
         scores, best = outputs.softmax(-1).max(-1)
         tags = np.where(read.first < 0, 0, self.number_of_label[best.numpy()][read.first])
-        inside = read.shared & (tags % 2 == 1)  # what begins an entity does so once
-        return tags + inside, np.where(read.first < 0, 1.0, scores.numpy()[read.first])
+        tags += read.shared & (tags % 2 == 1)  # what begins an entity does so once
+        row = np.repeat(np.arange(len(read.words)), read.words)
+        for at in np.flatnonzero(read.first[1:-1] < 0) + 1:  # what no token is of does not end an entity
+            if tags[at + 1] == tags[at - 1] + tags[at - 1] % 2 and row[at - 1] == row[at + 1]:
+                tags[at] = tags[at + 1]
+        return tags, np.where(read.first < 0, 1.0, scores.numpy()[read.first])
 
     def decide(self, examples: Examples, outputs: Tensor) -> Array:
         """The likeliest tag of every word."""

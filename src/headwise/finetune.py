@@ -247,7 +247,7 @@ def go_on(job: Job, state: State, checkpoints: Path, narrator: Narrator) -> None
     newest, manifest = found
     mine = json.loads(json.dumps(job.made_for()))
     for name, value in mine.items():
-        if manifest["made_for"][name] != value:
+        if manifest["made_for"].get(name) != value:
             raise InputError(
                 f"{newest}: was made with another {name}; go on with the same command, or begin anew with --overwrite"
             )

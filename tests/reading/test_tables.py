@@ -298,6 +298,13 @@ def test_refused(file, name, content, words):
     refused(file(name, content), *words)
 
 
+def test_what_pandas_calls_missing_is_missing():
+    pandas = pytest.importorskip("pandas")
+    for missing in (pandas.NA, pandas.NaT, None, float("nan")):
+        with pytest.raises(InputError, match="row 2: no value"):
+            from_columns({"text": ["a", missing]})
+
+
 def test_a_null_in_a_later_chunk_of_jsonl(file):
     refused(file("x.jsonl", '{"a": ["b"]}\n' * 10_000 + '{"a": [null]}\n'), "line 10001", "null")
 

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 import headwise
 from headwise.errors import InputError
 from headwise.reading.batches import Batch
+from headwise.reading.columns import choose_columns
 from headwise.reading.records import from_columns
 from headwise.tasks.text_classification import TextClassification, labels_in, weights_of
 
@@ -257,6 +258,16 @@ def test_a_model_of_other_labels_gets_a_new_last_layer_and_says_so(tmp_path, dir
     assert "head.out" not in capsys.readouterr().err
     headwise.train(other, other, model=str(tmp_path / "first"), **QUICK)
     assert "head.out" in capsys.readouterr().err
+
+
+def test_labels_are_names_without_blanks_and_of_numbers_in_their_order():
+    lists = from_columns({"text": ["a", "b", "c"], "label": [["x"], ["x ", "y"], [""]]})
+    columns = choose_columns(lists)
+    task = TextClassification.of_table(lists, columns)
+    assert task.labels == ("x", "y")
+    assert task.truth(lists, columns).tolist() == [[1, 0], [1, 1], [0, 0]]
+    odd = from_columns({"text": ["a", "b", "c"], "label": ["10", "--5", "9"]})
+    assert TextClassification.of_table(odd, choose_columns(odd)).labels == ("--5", "10", "9")
 
 
 def test_the_separator_of_labels_is_remembered(tmp_path, directory_of, films, table):

@@ -122,6 +122,8 @@ def _as_text(value: Any) -> Any:
     """Text, a list of texts, or None for a missing value."""
     if value is None or (isinstance(value, (float, np.floating)) and value != value):
         return None
+    if type(value).__name__ in ("NAType", "NaTType"):  # pandas', which is not needed here
+        return None
     if isinstance(value, (bool, np.bool_)):
         return "true" if value else "false"
     if isinstance(value, (list, tuple, np.ndarray)):

@@ -317,11 +317,10 @@ class TextClassification(Windowed):
 
 
 def label_lists(records: Records, column: str, separator: str | None) -> Any:
-    """A column of several labels as Arrow lists: lists already, or text cut at the separator."""
+    """A column of several labels as Arrow lists: lists already, or text cut at the separator; without blanks around
+    them, and without empty ones."""
     values = records.table[column].combine_chunks()
-    if pa.types.is_list(values.type):
-        return values
-    pieces = pc.split_pattern(values, separator or "|")
+    pieces = values if pa.types.is_list(values.type) else pc.split_pattern(values, separator or "|")
     names = pc.utf8_trim_whitespace(pc.list_flatten(pieces))
     parents = pc.list_parent_indices(pieces).to_numpy()
     kept = pc.not_equal(names, "").to_numpy(zero_copy_only=False)
@@ -349,7 +348,7 @@ def labels_in(records: Records, column: str, multi_label: bool, separator: str |
             f"{records.path}: column {column} holds one class only ({listing(names)}), training needs two; "
             "add rows of another class, or choose another column with --label-column"
         )
-    numbers = all(name.lstrip("-").isdecimal() and len(name) < 19 for name in names)
+    numbers = all(name.removeprefix("-").isdecimal() and len(name) < 19 for name in names)
     return tuple(sorted(names, key=int if numbers else str))
 
 

@@ -150,6 +150,8 @@ def opened(source: Source, asked: Asked) -> tuple[Records, list[str]]:
         else read(source, delimiter=asked.delimiter, quote=False if asked.no_quote else None)
     )
     records = unrolled(records)
+    if not len(records):
+        raise InputError(f"{records.path}: no rows; add some")
     return records, list(records.notes)
 
 

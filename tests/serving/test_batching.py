@@ -85,6 +85,19 @@ def test_an_answer_does_not_depend_on_its_neighbours(run_of, name, halted, monke
         assert [answer.get("label") for answer in mine] == [answer.get("label") for answer in theirs]
 
 
+def test_a_worker_outlives_what_cannot_be_delivered(work, monkeypatch, threads):
+    threads(1)
+    with closing(Batcher(Limits())) as batcher:
+        broken, whole = work("a fine film"), work("dull")
+        with monkeypatch.context() as patch:
+            patch.setattr("headwise.serving.batching.deliver", lambda *_: (_ for _ in ()).throw(MemoryError()))
+            batcher.submit(broken)
+            with pytest.raises(MemoryError):
+                broken.outputs.result(10)
+        batcher.submit(whole)
+        assert whole.outputs.result(10).shape == (1, 2)
+
+
 def test_many_texts_are_cut_into_batches_of_the_budget(work, model, halted):
     go, seen = halted
     go.set()

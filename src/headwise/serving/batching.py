@@ -265,7 +265,10 @@ class Batcher:
                 batch[0].work.fail(error)
             return
         for one, part in zip(batch, parts, strict=True):
-            deliver(one, part)
+            try:
+                deliver(one, part)
+            except Exception as error:  # a worker that ends is never replaced
+                one.work.fail(error)
 
     def computed(self, batch: Sequence[Slice]) -> list[Tensor]:
         """The outputs of each slice."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import weakref
+from dataclasses import replace
 
 import pytest
 import torch
@@ -67,8 +68,8 @@ def test_a_layout_is_what_is_multiplied(layers):
     _, packed = layers
     with torch.inference_mode():
         torch.ops.mkldnn._linear_pointwise  # noqa: B018  there, or the fixture skips
-        packed[0].layout = copy.copy(packed[0].layout)
-        object.__setattr__(packed[0].layout, "weight", torch.ops.mkldnn._reorder_linear_weight(torch.zeros(80, 48)))
+        nothing = torch.ops.mkldnn._reorder_linear_weight(torch.zeros(80, 48))
+        packed[0].layout = replace(packed[0].layout, weight=nothing)
         assert torch.allclose(packed[0](torch.randn(3, 48)), packed[0].bias.expand(3, 80))
 
 

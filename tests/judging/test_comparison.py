@@ -112,7 +112,7 @@ def test_numbers_answers_and_rankings_by_their_own_metrics():
     right = column_of([(Answer("red wine", 0),)] * 60)
     wrong = column_of([(Answer("white wine", 0),)] * 30 + [()] * 30)
     assert {one.verdict for one in QuestionAnswering().compared(right, right, wrong).metrics} == {"worse"}
-    pairs = np.stack([np.ones(50), np.arange(50.0), np.arange(50.0)], 1)
+    pairs = np.stack([np.ones(50), 100 + np.arange(50.0), np.arange(50.0)], 1)
     near = np.full((50, 11), -1.0)
     near[:, 1] = np.arange(50)
     far = near.copy()

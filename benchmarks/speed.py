@@ -29,6 +29,7 @@ import os
 import platform
 import tempfile
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -100,18 +101,26 @@ class Work:
 
 
 class Clock(TrainerCallback):
-    """Seconds and real tokens of the Trainer's steps after the first WARM."""
+    """Seconds and real tokens of the Trainer's steps after the first WARM.
+
+    Its loader is a batch ahead of it, so what was collated last is not what a step is about.
+    """
 
     def __init__(self) -> None:
-        self.tokens, self.seconds, self.began, self.batch = 0, 0.0, 0.0, 0
+        self.begin()
+
+    def begin(self) -> None:
+        self.tokens, self.seconds, self.began = 0, 0.0, 0.0
+        self.collated: deque[int] = deque()  # the tokens of batches that no step has taken
 
     def on_step_begin(self, args, state, control, **_):
         self.began = time.perf_counter()
 
     def on_step_end(self, args, state, control, **_):
+        taken = self.collated.popleft()
         if state.global_step > WARM:
             self.seconds += time.perf_counter() - self.began
-            self.tokens += self.batch
+            self.tokens += taken
 
 
 def rates_of_ours(job: Job, steps: int) -> Iterator[float]:
@@ -148,11 +157,11 @@ def rates_of(peer: Peer, work: Work, steps: int) -> Iterator[float]:
     def collate(batch: list[dict]) -> dict[str, torch.Tensor]:
         padding = {"padding": "max_length", "max_length": PAD_TO} if peer.padded else {"padding": True}
         made = tokenizer.pad(batch, return_tensors="pt", **padding)
-        clock.batch = int(made["attention_mask"].sum())
+        clock.collated.append(int(made["attention_mask"].sum()))
         return made
 
     for seed in range(10**6):
-        clock.tokens, clock.seconds = 0, 0.0
+        clock.begin()
         with tempfile.TemporaryDirectory() as folder:
             arguments = TrainingArguments(
                 output_dir=folder,

@@ -13,6 +13,7 @@ import os
 import sys
 import tempfile
 import time
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,8 @@ import headwise
 from headwise.families.hub import locate
 from headwise.reading.tables import read
 from headwise.training.recipe import Recipe
+
+UNTOLD = ("optimizer", "layerwise_decay", "class_weights", "few_shot", "lora_rank", "frozen_layers", "metric")
 
 
 class Rows(torch.utils.data.Dataset):
@@ -59,8 +62,14 @@ class Quiet(TrainerCallback):
 
 
 def trainer(card: dict, labels: list[str], train: str, valid: str, work: str) -> tuple[Trainer, dict]:
-    """The Trainer of the same recipe, as most people would set it up: dynamic padding, batches by length."""
+    """The Trainer of the same recipe, as most people would set it up: dynamic padding, batches by length.
+
+    Raises SystemExit for a recipe with something that it is not told of here.
+    """
     recipe = Recipe(**card["recipe"])
+    odd = [one.name for one in fields(Recipe) if one.name in UNTOLD and getattr(recipe, one.name) != one.default]
+    if odd:
+        raise SystemExit(f"the Trainer is not told of {', '.join(odd)}; compare a run without")
     name = str(locate(card["base_model"]))
     tokenizer = AutoTokenizer.from_pretrained(name)
     config = AutoConfig.from_pretrained(name, num_labels=len(labels))
@@ -84,6 +93,9 @@ def trainer(card: dict, labels: list[str], train: str, valid: str, work: str) ->
         adam_beta2=recipe.adam_beta2,
         adam_epsilon=recipe.adam_epsilon,
         optim="adamw_torch_fused",
+        bf16=recipe.precision == "bfloat16",
+        gradient_accumulation_steps=recipe.gradient_accumulation_steps,
+        label_smoothing_factor=recipe.label_smoothing,
         train_sampling_strategy="group_by_length",
         eval_strategy="steps",
         eval_steps=every,

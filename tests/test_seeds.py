@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 import headwise
 from headwise.errors import InputError
+from headwise.model_card import quoted
 from headwise.tasks.text_classification import TextClassification
 from headwise.training.loop import State
 
@@ -70,6 +72,14 @@ def test_what_is_called_a_collapse():
     assert not task.collapsed((np.arange(20) == 0).astype(int), np.zeros(20, int))  # there is hardly any other
     several = replace(task, multi_label=True)
     assert several.collapsed(np.eye(2)[truth], np.ones((20, 2)))
+
+
+def test_words_of_the_command_are_what_a_shell_reads_again():
+    words = ["--delimiter", "\t", "a b.csv", "--label-separator", "'\t|", "好"]
+    line = " ".join(map(quoted, words))
+    assert line.isprintable()
+    said = subprocess.run(["bash", "-c", f"printf '%s\\0' {line}"], capture_output=True, check=True).stdout.decode()
+    assert said.split("\0")[:-1] == words
 
 
 def test_the_command_of_the_card_makes_the_same_run(how, tmp_path, command):

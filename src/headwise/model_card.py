@@ -66,7 +66,7 @@ On {report.verdicts[-1].scores.rows:,} {report.split} rows, with 95 % bootstrap 
 
 ## Again
 
-    {printable(command(job, seeds))}
+    {command(job, seeds)}
 """
 
 
@@ -121,7 +121,14 @@ def command(job: Job, seeds: int) -> str:
     reckoned = ("learning_rate", "batch_size", "epochs", "precision")  # from the data and the machine
     usual = {one.name: one.default for one in fields(Recipe) if one.name not in reckoned}
     words += options(asdict(job.recipe), usual)
-    return shlex.join([*words, *(["--seeds", str(seeds)] if seeds > 1 else [])])
+    return " ".join(map(quoted, [*words, *(["--seeds", str(seeds)] if seeds > 1 else [])]))
+
+
+def quoted(word: str) -> str:
+    """A word for a shell, in characters that can be seen."""
+    if word.isprintable():
+        return shlex.quote(word)
+    return "$'" + word.encode("unicode_escape").decode().replace("'", "\\'") + "'"
 
 
 def options(given: Mapping[str, Any], usual: Mapping[str, Any]) -> list[str]:

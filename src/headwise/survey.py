@@ -54,7 +54,8 @@ def words_that_drive(
         for row in np.flatnonzero(given[:, number]):
             own = pieces(model.tokenizer, texts[row])
             question = subject.towards(Question(number))
-            yield own, attribution(method, model.weights, own, question).words
+            if own.words:
+                yield own, attribution(method, model.weights, own, question).words
             if done is not None:
                 done(next(explained), total)
 

@@ -35,6 +35,13 @@ def test_the_words_that_drive_each_label(run, command):
     assert "\x1b" not in out + said
 
 
+def test_a_text_without_words_drives_nothing(run, command, tmp_path):
+    file = tmp_path / "rows.csv"
+    file.write_text("text,id\na fine film,1\n,2\n\u200b,3\n", encoding="utf-8")
+    code, out, said = command("words", run, file, "--json", "--least-texts", 1)
+    assert code == 0 and "fine" in out, said
+
+
 def test_the_heads_that_matter(run, command, tmp_path):
     code, out, _ = command("heads", run, run.parent / "rows.tsv", "--json", "--png", tmp_path / "heads.png")
     told = json.loads(out)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from headwise.errors import InputError
 from headwise.reading import from_columns, read, write
+from headwise.reading.writing import whole_file
 
 
 @pytest.fixture
@@ -296,6 +297,12 @@ def test_broken_utf16(file):
 )
 def test_refused(file, name, content, words):
     refused(file(name, content), *words)
+
+
+@pytest.mark.parametrize("path", [".", "/", ""])
+def test_a_path_that_names_no_file_is_not_written_to(path):
+    with pytest.raises(InputError, match="names no file"), whole_file(path):
+        pytest.fail("there is nothing to write to")
 
 
 def test_what_pandas_calls_missing_is_missing():

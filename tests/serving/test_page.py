@@ -261,6 +261,18 @@ def test_a_file_goes_up_and_comes_back_with_predictions(opened, tmp_path):
     assert page.locator("img").count() == 0
 
 
+def test_numbers_of_a_file_come_back_as_they_were(opened, tmp_path):
+    page = opened()
+    upload(page, tmp_path, "in.jsonl", b'{"id": 12345678901234567890, "text": "a fine film, 1.50", "n": -1.0e3}\n')
+    page.locator("#file-facts", has_text="1 rows").wait_for()
+    page.locator("#predict-now").click()
+    page.locator("#results button").first.wait_for()
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save CSV").click()
+    row = Path(saved.value.path()).read_text(encoding="utf-8-sig").splitlines()[1]
+    assert row.startswith('12345678901234567890,"a fine film, 1.50",-1.0e3,')
+
+
 def test_a_busy_server_is_waited_for_and_a_run_can_be_cancelled(opened, tmp_path):
     page, busy = opened(), [1]
 
@@ -293,7 +305,9 @@ def test_a_busy_server_is_waited_for_and_a_run_can_be_cancelled(opened, tmp_path
         ("a.csv", "text\ncaf\u00e9 r\u00e9sum\u00e9\n".encode("latin-1"), "neither UTF-8"),
         ("a.csv", b"text\n", "a header and no rows"),
         ("a.pdf", b"%PDF", "not a kind of file"),
+        ("a.csv", b'text\n"' + b"a" * 9_000_000, "Line 2: misplaced quotation marks"),
         ("a.jsonl", b"[1]\n", "Line 1: expected a JSON object"),
+        ("a.jsonl", b'{"text": "a"}\n{"text": "b", "new": 1}\n', "Line 2: new is no column of the first line"),
     ],
 )
 def test_files_are_read_or_refused_with_a_reason(opened, tmp_path, name, content, said):

@@ -60,6 +60,8 @@ def until(true) -> None:
 def test_other_addresses_need_a_key_that_is_not_easily_guessed():
     with pytest.raises(InputError, match=r"--host 0\.0\.0\.0: other machines could ask without a key"):
         Door.of("0.0.0.0", None)
+    with pytest.raises(InputError, match="characters that a header cannot carry"):
+        Door.of("127.0.0.1", "密码" * 8)
     with pytest.raises(InputError, match="the API key has 5 characters, expected 16 or more"):
         Door.of("0.0.0.0", "short")
     door = Door.of("0.0.0.0", KEY)
@@ -95,6 +97,11 @@ def test_a_key_is_asked_for_but_not_to_see_that_it_is_there(started, run_of):
     assert running.ask("/metrics")[0] == running.ask("/info")[0] == 401
     assert running.ask("/predict", ASK, authorization=f"Bearer {KEY}")[0] == 200
     assert running.ask("/predict", ASK, authorization=f"Bearer {KEY}", host="my.server")[0] == 200
+
+
+def test_a_check_asks_this_machine_and_no_proxy(running, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert server.asked_over_http(f"{running.url}/models/films", ["a fine film"])[0]["label"] in ("bad", "good")
 
 
 def test_pages_of_other_sites_cannot_ask(running):

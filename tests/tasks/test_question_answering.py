@@ -259,6 +259,14 @@ def test_the_loss_is_that_of_transformers():
         assert loss.item() == pytest.approx(theirs.item(), rel=1e-6)
 
 
+def test_a_context_of_nothing_has_no_answer_and_a_finite_score(run_of):
+    model = run_of("bert", "squad")[0]
+    (found,) = model.predict([("how long", "\u200b")])
+    assert found == {"answer": "", "start": 0, "end": 0, "score": 1.0}
+    with pytest.raises(InputError, match="the context holds nothing that the model's tokenizer knows"):
+        model.explain(("how long", "\u200b"))
+
+
 def test_an_answer_keeps_its_accents():
     assert trimmed("by Jose\u0301 Garcia", 3, 7) == Answer("Jose\u0301", 3)
     assert trimmed("by Jose ", 2, 8) == Answer("Jose", 3) and trimmed("Jose\u0301", 0, 0).text == ""

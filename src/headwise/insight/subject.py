@@ -131,6 +131,8 @@ def of_answer(model: HeadedEncoder, own: Pieces) -> Subject:
     model.eval()
     sides = np.array([word.side for word in own.words] + [-1])[own.word_of]  # [t]
     inside = sides == 1
+    if not inside.any():
+        raise InputError("the context holds nothing that the model's tokenizer knows; give another")
     with torch.inference_mode():
         starts, ends = model(*own.packed()).masked_fill(~torch.from_numpy(inside)[:, None], -torch.inf).T
     near = torch.ones(len(starts), len(starts), dtype=torch.bool).triu().tril(LONGEST - 1)

@@ -5,7 +5,7 @@ metric taken each time. What classification counts depends only on how often eac
 drawn and not rows. Of a class, whose rows may be few, Wilson's interval (1927) of a share.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -109,8 +109,12 @@ def resampled(
 ) -> tuple[Drawn, ...]:
     """The scores of each of several answers to the same rows, all in the same draws of these."""
     _, first, times = np.unique(np.column_stack([truth, *answers]), axis=0, return_index=True, return_counts=True)
-    parts = list(times_drawn(times, draws, seed))
-    return tuple(_drawn(parts, len(truth), truth[first], answer[first], classes) for answer in answers)
+    counted = [_counted(truth[first], answer[first], classes) for answer in answers]
+    parts = [[[drawn @ one for one in each] for each in counted] for drawn in times_drawn(times, draws, seed)]
+    return tuple(
+        _scores([np.concatenate(some) for some in zip(*each, strict=True)], len(truth))
+        for each in zip(*parts, strict=True)
+    )
 
 
 def times_drawn(times: np.ndarray, draws: int, seed: int) -> Iterator[np.ndarray]:
@@ -120,11 +124,15 @@ def times_drawn(times: np.ndarray, draws: int, seed: int) -> Iterator[np.ndarray
         yield generator.multinomial(rows, times / rows, min(step, draws - start))
 
 
-def _drawn(parts: list[np.ndarray], rows: int, truth: np.ndarray, answer: np.ndarray, classes: int) -> Drawn:
-    """The scores where each kind of row, [kinds] or [kinds, classes], was drawn so often."""
+def _counted(truth: np.ndarray, answer: np.ndarray, classes: int) -> list[np.ndarray]:
+    """What each kind of row, [kinds] or [kinds, classes], adds to what is right, given, true, exactly right."""
     is_true, is_given = (_indicators(each, classes) for each in (truth, answer))
-    sums = [is_true * is_given, is_given, is_true, same(truth, answer)[:, None].astype(float)]
-    right, given, support, exact = (np.concatenate([part @ each for part in parts]) for each in sums)
+    return [is_true * is_given, is_given, is_true, same(truth, answer)[:, None].astype(float)]
+
+
+def _scores(sums: Sequence[np.ndarray], rows: int) -> Drawn:
+    """The scores of such counts, added up over the rows of each draw [draws, classes]."""
+    right, given, support, exact = sums
     return Drawn(averages(exact[:, 0] / rows, right, given, support), f1_scores(right, given, support))
 
 

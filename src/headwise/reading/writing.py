@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -44,6 +44,8 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     Raises InputError where it cannot be written.
     """
     name = os.fspath(path)
+    if not Path(name).name:
+        raise InputError(f"{name or 'the path'}: names no file; name one in it")
     part = Path(name).with_name(f".{Path(name).name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
@@ -57,7 +59,8 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             "and has space left, or choose another place"
         ) from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # as what stood in the way of writing it does here, too
+            part.unlink(missing_ok=True)
 
 
 def holds_lists(path: str | os.PathLike[str]) -> bool:

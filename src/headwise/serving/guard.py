@@ -54,6 +54,8 @@ class Door:
         if key is not None and len(key) < SHORTEST_KEY:
             raise InputError(f"the API key has {len(key)} characters, expected {SHORTEST_KEY} or more; make one: "
                              "openssl rand -hex 32")  # fmt: skip
+        if key is not None and not (key.isascii() and key.isprintable()):
+            raise InputError("the API key holds characters that a header cannot carry; take letters, digits and marks")
         if key is None and not is_loopback(host):
             raise InputError(
                 f"--host {host}: other machines could ask without a key; set one as HEADWISE_API_KEY, or stay at "

@@ -352,8 +352,9 @@ def asked_over_http(url: str, texts: Sequence[Text]) -> list[dict[str, Any]]:
     """The predictions of a served model. Raises InputError where it refuses."""
     body = as_json({"inputs": texts, "params": {"truncate": True}})
     request = urllib.request.Request(f"{url}/invocations", body, {"content-type": "application/json"})
+    straight = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # it is on this machine
     try:
-        with urllib.request.urlopen(request, timeout=120) as answer:
+        with straight.open(request, timeout=120) as answer:
             return json.load(answer)["predictions"]
     except urllib.error.HTTPError as error:
         raise InputError(f"{url}: {json.load(error)['error']}") from None

@@ -159,7 +159,9 @@ class QuestionAnswering(Task):
         if self.threshold is not None:
             none |= best.none - best.score > self.threshold
         answers = [None if silent else answer for silent, answer in zip(none, best.answers, strict=True)]
-        return answers, np.exp(np.where(none, best.none, best.score) - best.total)
+        with np.errstate(invalid="ignore"):
+            sure = np.exp(np.where(none, best.none, best.score) - best.total)
+        return answers, np.where(np.isneginf(best.total), 1.0, sure)  # a context of nothing: no answer, for sure
 
     def decide(self, examples: Examples, outputs: Tensor) -> Array:
         """The answers as tuples of one, or of none. [b]"""

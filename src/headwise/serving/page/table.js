@@ -81,7 +81,7 @@ function guessed(text) {
 /** Rows of cells (RFC 4180), each with the line where it begins. */
 function fields(text, delimiter, quoted) {
   const mark = delimiter === "|" ? "\\|" : delimiter;
-  const pattern = new RegExp(`${quoted ? '(?:"((?:[^"]|"")*)("?))?' : "()()"}([^${mark}\\r\\n]*)(${mark}|\\r\\n|\\r|\\n|$)`, "y");
+  const pattern = new RegExp(`${quoted ? '(?:"([^"]*(?:""[^"]*)*)("?))?' : "()()"}([^${mark}\\r\\n]*)(${mark}|\\r\\n|\\r|\\n|$)`, "y");
   const rows = [];
   let cells = [], line = 1, following = 1;
   while (pattern.lastIndex < text.length || cells.length) {
@@ -102,6 +102,10 @@ function objects(text, notes) {
   const found = lines(text).map(([line, number]) => [parsed(line, number), number]);
   const columns = Object.keys(found[0][0]);
   const nested = new Set();
+  for (const [one, line] of found) {
+    const more = Object.keys(one).find((name) => !columns.includes(name));
+    if (more !== undefined) throw new Mistake("file_key", { line, name: more });
+  }
   const rows = found.map(([one, line]) => columns.map((name) => {
     const value = one[name];
     if (value === null || value === undefined) throw new Mistake("file_null", { line, name });
@@ -114,10 +118,21 @@ function objects(text, notes) {
   return { columns, rows, notes };
 }
 
+/** A line of JSON whose own numbers are texts, as they are written: JavaScript would round long ones. */
+function numbersAsWritten(line) {
+  let depth = 0;
+  return line.replace(/"[^"\\]*(?:\\.[^"\\]*)*"|[{[]|[\]}]|-?\d[\d.eE+-]*/g, (token) => {
+    if (token === "{" || token === "[") depth += 1;
+    else if (token === "}" || token === "]") depth -= 1;
+    else if (token[0] !== '"' && depth === 1) return `"${token}"`;
+    return token;
+  });
+}
+
 function parsed(line, number) {
   let one = null;
   try {
-    one = JSON.parse(line);
+    one = JSON.parse(numbersAsWritten(line));
   } catch { /* said below */ }
   if (one === null || typeof one !== "object" || Array.isArray(one)) throw new Mistake("file_json", { line: number });
   return one;

@@ -108,6 +108,13 @@ def test_what_cannot_be_explained_is_refused(how, said, model):
         model.explain(**({"text": TEXT} | how))
 
 
+def test_attention_that_would_fill_the_memory_is_refused(model, monkeypatch):
+    monkeypatch.setattr("headwise.insight.explain.MOST_WEIGHTS", 100)
+    with pytest.raises(InputError, match=r"the attention of \d+ tokens in 8 heads takes .* GiB; name fewer layers"):
+        model.explain(TEXT)
+    model.explain("dull", layers=[0], heads=[1])
+
+
 def test_half_a_pair_is_refused(model):
     pairs = replace(model, card={"columns": {"text": "a", "pair": "b", "label": "c"}})
     with pytest.raises(InputError, match="reads pairs of texts, found one"):

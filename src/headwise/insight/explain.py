@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -20,6 +21,7 @@ from headwise.reading.text import Text, TextTokenizer
 from headwise.tasks.task import Task
 
 AUTO = "auto"
+MOST_WEIGHTS = 2**29  # of attention that is kept: 2 GiB
 
 
 def explain(
@@ -41,15 +43,17 @@ def explain(
     second text of the pair), or how alike a text is to another (the second, which is taken as it is).
 
     label None: the likeliest one. word: whose tag, None for the surest. method: a name in METHODS, or auto, which
-    takes the cheapest that is to be trusted. layers, heads: whose attention to keep, None for all of them.
+    takes the first of them that is to be trusted. layers, heads: whose attention to keep, None for all of them.
 
-    Raises InputError for a name or number the model does not have, and for a text that is empty or too long.
+    Raises InputError for a name or number the model does not have, for a text that is empty or too long, and for
+    attention that takes more memory than most have.
     """
     if method not in (AUTO, *METHODS):
         raise InputError(f"method {excerpt(method)} is not one of {listing([AUTO, *METHODS])}")
     refuse_absent("layer", layers, len(model.encoder.blocks))
     refuse_absent("head", heads, model.encoder.spec.blocks[0].attention.n_heads)
     subject, own = subject_of(model, task, tokenizer, text, word)
+    refuse_endless(model, len(own.ids), layers, heads)
     model.eval()
     with torch.no_grad():
         chances = subject.chances(subject.model(*own.packed()))[0]
@@ -96,6 +100,23 @@ def asked(labels: Sequence[str], label: str | None, against: str | None, probabi
     if against == labels[number]:
         raise InputError(f"label {excerpt(against)} is asked about against itself; name another one")
     return Question(number, None if against is None else labels.index(against))
+
+
+def refuse_endless(
+    model: HeadedEncoder, tokens: int, layers: Sequence[int] | None, heads: Sequence[int] | None
+) -> None:
+    """Raise InputError for weights of attention, [t t] of each head, that are more than MOST_WEIGHTS."""
+    blocks = model.encoder.spec.blocks
+    asked = [
+        len(blocks) if layers is None else len(layers),
+        blocks[0].attention.n_heads if heads is None else len(heads),
+    ]
+    weights = math.prod(asked) * tokens**2
+    if weights > MOST_WEIGHTS:
+        raise InputError(
+            f"the attention of {tokens:,} tokens in {math.prod(asked):,} heads takes {4 * weights / 2**30:,.1f} GiB; "
+            "name fewer layers or heads, or a shorter text"
+        )
 
 
 def refuse_absent(what: str, numbers: Sequence[int] | None, count: int) -> None:

@@ -17,9 +17,11 @@ from headwise.errors import InputError
 from headwise.export import export
 from headwise.families.checkpoint import read_model
 from headwise.families.pooling import POOLING
+from headwise.job import prepared
 from headwise.judging import ranking
 from headwise.judging.ranking import Calibration
 from headwise.model import Model
+from headwise.progress import Narrator
 from headwise.reading.batches import Batch
 from headwise.reading.text import TextTokenizer
 from headwise.search import Hit, Index, reranked
@@ -162,6 +164,17 @@ def test_a_model_without_a_last_layer_is_not_frozen_whole(directory_of, films, t
     how = {"task": "feature-extraction", "model": str(directory_of("bert")), "quiet": True}
     with pytest.raises(InputError, match="frozen_layers is 2, so that nothing would learn"):
         headwise.train(file, file, out=tmp_path / "run", frozen_layers=2, **how)
+
+
+def test_a_run_is_not_gone_on_with_under_another_prefix(directory_of, films, table, tmp_path):
+    rows, names = rows_of("pairs", films)
+    file, model = table(tmp_path / "rows.tsv", rows, *names), str(directory_of("bert"))
+
+    def made_for(**how):
+        return prepared(file, file, None, model, {"task": "feature-extraction"} | how, Narrator(quiet=True)).made_for()
+
+    assert made_for() == made_for() != made_for(query_prefix="film : ")
+    assert made_for() != made_for(document_prefix="home ")
 
 
 def test_what_is_asked_of_it(run_of, films):

@@ -18,7 +18,7 @@ from headwise.families.engines import ENGINES
 from headwise.families.graph import engine_of, feed_of, read_graph, write_graph
 from headwise.training.inference import pass_by_pass
 
-LENGTHS = [(1,), (30,), (1, 7, 30, 29, 12)]
+LENGTHS = [(1,), (30,), (7, 7, 7), (1, 7, 30, 29, 12)]
 ONE_TYPE = {"Roberta", "XLMRoberta", "Camembert"}
 HEADS = {
     "ForSequenceClassification": ("a", "b", "c"),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -84,8 +86,9 @@ def write_graph(directory: Path, checkpoint: Checkpoint, engine: type[Engine]) -
 
 def feed_of(part: Rectangle, ids: Tensor, types: Tensor) -> Feed:
     """What a graph reads of a rectangle. ids [n], types [n]"""
-    given = {"input_ids": part.pad(ids), "attention_mask": part.real.long(), "token_type_ids": part.pad(types)}
-    return {name: one.numpy() for name, one in given.items()}
+    real = np.arange(part.width) < np.array(part.sizes)[:, None]  # [rows width]
+    given = {"input_ids": part.pad(ids), "token_type_ids": part.pad(types)}
+    return {"attention_mask": real.astype(np.int64)} | {name: one.numpy() for name, one in given.items()}
 
 
 class Graph(HeadedEncoder):
@@ -121,14 +124,16 @@ class Graph(HeadedEncoder):
         pieces, places = [], []
         for part in self.rectangles(ids.lengths):
             made = self.run(part, ids.data, types)
+            if part.whole and asked is None:  # such as a single one, whose answer need not wait for what follows
+                return torch.from_numpy(made.reshape(-1, made.shape[-1]))
             if self.head.spec.pool is not None:
                 pieces.append(made)
-                places.append(torch.tensor(part.rows))
+                places.append(np.array(part.rows))
             else:
                 kept = part.real if asked is None else part.real & asked[part.positions]  # [rows t]
-                pieces.append(made[kept])
-                places.append(part.positions[kept])
-        return torch.cat(pieces)[torch.cat(places).argsort()]
+                pieces.append(made[kept.numpy()])
+                places.append(part.positions[kept].numpy())
+        return torch.from_numpy(np.concatenate(pieces)[np.concatenate(places).argsort()])
 
     def session(self) -> Engine:
         """One with as many threads as torch has here: passes that are computed at once have a core each."""
@@ -138,12 +143,11 @@ class Graph(HeadedEncoder):
                 self.sessions[threads] = self.engine(self.file, threads)
             return self.sessions[threads]
 
-    def run(self, part: Rectangle, ids: Tensor, types: Tensor) -> Tensor:
+    def run(self, part: Rectangle, ids: Tensor, types: Tensor) -> np.ndarray[Any, Any]:
         """ids [n], types [n] -> what the graph makes of a rectangle of them. [rows c] or [rows t c]"""
         feed = feed_of(part, ids, types)
         made = self.session().run(self.wanted, {name: feed[name] for name in self.inputs})
-        tensors = [torch.from_numpy(one) for one in made]
-        return tensors[0] if len(tensors) == 1 else torch.stack(tensors, -1)
+        return made[0] if len(made) == 1 else np.stack(made, -1)
 
     def rectangles(self, lengths: Lengths) -> Iterator[Rectangle]:
         """Sequences of like length, as many as are to be asked at once: in even parts, as a small rest is slow."""
@@ -152,7 +156,7 @@ class Graph(HeadedEncoder):
             most = 1 if self.alone else max(1, self.engine.tokens // part.width)
             size = -(-n // -(-n // most))
             for start in range(0, n, size):
-                yield lengths.rectangle(part.rows[start : start + size])
+                yield part if size == n else lengths.rectangle(part.rows[start : start + size])
 
 
 def engine_of(directory: Path, listed: Collection[str] = ()) -> type[Engine] | None:

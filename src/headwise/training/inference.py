@@ -62,7 +62,7 @@ def predicted(
     if model.training:
         model.eval()
     counts = examples.counts
-    if examples.targets is None:  # rows do not matter before they are pooled, and a long one may need several passes
+    if examples.targets is None and counts is not None:  # rows do not matter before they are pooled: a long one is cut
         examples = replace(examples, counts=None)
 
     def make(rows: Rows) -> tuple[Tensor, float]:
@@ -81,11 +81,12 @@ def predicted(
         rows_done += len(rows)
         if done is not None:
             done(rows_done, len(examples))
-    outputs, at = torch.cat(pieces), examples.sequences(order)
-    if model.head.spec.pool is None:
-        at = examples.places(at)
+    outputs = torch.cat(pieces)
+    if len(examples) > 1:
+        at = examples.sequences(order)
+        at = examples.places(at) if model.head.spec.pool is None else at
+        outputs = torch.empty_like(outputs).index_copy_(0, torch.from_numpy(at), outputs)
     total = math.nan if examples.targets is None else float(task.weights(examples.targets[order]).sum())
-    outputs = torch.empty_like(outputs).index_copy_(0, torch.from_numpy(at), outputs)
     return task.pooled(outputs, counts), loss / total
 
 

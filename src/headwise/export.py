@@ -132,8 +132,6 @@ def export(
         (new / "README.md").write_text(readme(graph, found), encoding="utf-8")
         (new / CARD).unlink()  # or its successor would hold its digest
         replace(graph, card={**graph.card, "exported": about}).write_card(new)
-    for other in {*ENGINES.values()} - {by}:
-        other.remove(out)  # what was there before
     return found, notes
 
 

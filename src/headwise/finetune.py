@@ -31,6 +31,7 @@ from headwise.training.frozen import frozen
 from headwise.training.loop import Evaluation, NotFinite, State, Step, training
 from headwise.training.lora import adapted
 from headwise.training.optimizers import optimizer
+from headwise.training.recipe import Precision
 from headwise.training.saving import CARD, CHECKPOINTS, make_folder, newest_checkpoint, restore, save_checkpoint
 from headwise.training.tracking import TRACKERS, Listener, refuse_unknown, trackers
 from headwise.training.vocabulary import vocabulary_in_use
@@ -76,6 +77,8 @@ def train(
     report_to = [report_to] if isinstance(report_to, str) else report_to
     refuse_unknown(report_to)
     narrator = Narrator(quiet)
+    if place is not None and resume and options.get("precision") is None:
+        options["precision"] = begun_in(place / CHECKPOINTS)
     job = prepared(train, valid, test, model, options, narrator)
     with ExitStack() as stack:
         if place is not None:
@@ -113,6 +116,13 @@ def refuse_occupied(place: Path | None, resume: bool, overwrite: bool) -> None:
         raise InputError(f"{place}: holds an unfinished run; go on with --resume, or begin anew with --overwrite")
     if not finished and not begun and any(file.name not in (*TRACKERS, CHECKPOINTS) for file in place.iterdir()):
         raise InputError(f"{place}: holds something that is not a run; choose another --out")
+
+
+def begun_in(checkpoints: Path) -> Precision | None:
+    """The precision of an unfinished run: which is faster is found by a try, and the next one may find otherwise."""
+    _, manifest = newest_checkpoint(checkpoints) or (None, {})
+    found: Precision | None = manifest.get("made_for", {}).get("recipe", {}).get("precision")
+    return found
 
 
 @contextmanager

@@ -170,6 +170,16 @@ def test_ctrl_c_behind_the_last_step_says_how_to_go_on(place, job, command, tmp_
     assert command(*words, *out, "--resume")[0] == 0 and same_weights(tmp_path / "run", finished)
 
 
+def test_a_run_goes_on_in_its_precision_though_the_processor_now_seems_faster_in_another(
+    job, killed, command, monkeypatch
+):
+    words, finished = job
+    begun = json.loads((killed / "checkpoints/step-00000008/state.json").read_text())["made_for"]["recipe"]["precision"]
+    monkeypatch.setattr("headwise.core.kernels.bfloat16_pays", lambda: begun == "float32")
+    assert command(*words, "--out", killed, "--resume")[0] == 0
+    assert same_weights(killed, finished)
+
+
 def test_a_run_that_replaces_a_finished_one_can_be_resumed_too(job, killed, command):
     words, finished = job
     for file in finished.iterdir():
@@ -275,6 +285,21 @@ def test_a_full_disk_leaves_everything_as_it_was(there, tmp_path, monkeypatch):
         (new / "a.txt").write_text("new")
     assert [file.name for file in tmp_path.iterdir()] == (["run"] if there else [])
     assert not there or (place / "a.txt").read_text() == "old"
+
+
+def test_of_a_model_that_is_replaced_nothing_stays_but_what_was_not_its_own(tmp_path):
+    def written(**files):
+        with whole(tmp_path) as new:
+            for name, text in files.items():
+                (new / name).parent.mkdir(exist_ok=True)
+                (new / name).write_text(text)
+            (new / "headwise.json").write_text(json.dumps({"sha256": dict.fromkeys(files, "")}))
+
+    written(**{"model.onnx": "", "modules.json": "", "1_Pooling/config.json": ""})
+    (tmp_path / "notes.txt").write_text("mine")
+    written(**{"model.onnx": "new"})
+    assert sorted(saving.files_in(tmp_path)) == ["headwise.json", "model.onnx", "notes.txt"]
+    assert (tmp_path / "model.onnx").read_text() == "new"
 
 
 def test_a_disk_that_is_really_full(state, tmp_path):

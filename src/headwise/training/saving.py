@@ -34,7 +34,7 @@ def whole(place: Path) -> Iterator[Path]:
     """A temporary folder beside place; when the block ends well, its files are on disk and it becomes place.
 
     Where place is there already the folder is made in it, as what is beside it may be another disk. A file of the same
-    name is then replaced, others stay; the files may lie in folders.
+    name is then replaced, one of the model that was there goes, others stay; the files may lie in folders.
     Raises InputError where the disk is full or nothing may be written, and leaves place as it was.
     """
     try:
@@ -50,9 +50,12 @@ def whole(place: Path) -> Iterator[Path]:
             synced(new / name)
         synced(new)
         if place.exists():
+            before = listed(place)
             for name in files:
                 (place / name).parent.mkdir(exist_ok=True)
                 os.replace(new / name, place / name)
+            for name in before - listed(place) - {*files}:
+                (place / name).unlink()
         else:
             os.replace(new, place)
         synced(place.parent)
@@ -90,6 +93,14 @@ def synced(path: Path) -> None:
 def digests(directory: Path) -> dict[str, str]:
     """The sha256 of every file in a folder."""
     return {name: sha256(directory / name) for name in files_in(directory)}
+
+
+def listed(directory: Path) -> set[str]:
+    """The files there that belong to a model, as its card says."""
+    try:
+        return {*json.loads((directory / CARD).read_text(encoding="utf-8"))["sha256"]} & {*files_in(directory)}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
 
 
 def files_in(directory: Path) -> list[str]:

@@ -97,9 +97,10 @@ function fields(text, delimiter, quoted) {
   return rows;
 }
 
-/** JSON Lines: an object each; lists of words are joined by blanks, what is nested deeper stays JSON. */
+/** JSON Lines, or a list of objects; lists of words are joined by blanks, what is nested deeper stays JSON. */
 function objects(text, notes) {
-  const found = lines(text).map(([line, number]) => [parsed(line, number), number]);
+  const each = text.trimStart()[0] === "[" ? elements(text) : lines(text);
+  const found = each.map(([one, line]) => [parsed(one, line), line]);
   const columns = Object.keys(found[0][0]);
   const nested = new Set();
   for (const [one, line] of found) {
@@ -116,6 +117,24 @@ function objects(text, notes) {
   }));
   if (nested.size) notes.push(["note_nested", { names: [...nested].join(", ") }]);
   return { columns, rows, notes };
+}
+
+/** What stands between the commas of a JSON list, each with the line where it begins. */
+function elements(text) {
+  const found = [], tokens = /"[^"\\]*(?:\\.[^"\\]*)*"|[[{\]},]/g;
+  let depth = 0, begin = text.indexOf("[") + 1, line = 1, counted = 0, match;
+  for (tokens.lastIndex = begin; depth >= 0 && (match = tokens.exec(text)); ) {
+    const [token] = match;
+    if (token === "[" || token === "{") depth += 1;
+    else if (token === "]" || token === "}") depth -= 1;
+    if (depth > 0 || (depth === 0 && token !== ",")) continue;
+    const one = text.slice(begin, match.index), start = begin + one.search(/\S|$/);
+    line += text.slice(counted, start).split("\n").length - 1;
+    found.push([one, line]);
+    [counted, begin] = [start, tokens.lastIndex];
+  }
+  if (depth >= 0 || text.slice(begin).trim()) throw new Mistake("file_json", { line: lineAt(text, begin) });
+  return found;
 }
 
 /** A line of JSON whose own numbers are texts, as they are written: JavaScript would round long ones. */

@@ -50,6 +50,14 @@ def test_parameters_go_in_and_out_and_are_cloned(classifier):
         classifier.set_params(batchsize=3)
 
 
+def test_what_rests_and_what_is_low_in_rank_is_a_parameter_too(classifier, rows):
+    texts, labels = rows
+    recipe = classifier.set_params(epochs=1, lora_rank=2, frozen_layers=1).fit(texts, labels).model_.card["recipe"]
+    assert (recipe["lora_rank"], recipe["frozen_layers"], recipe["few_shot"]) == (2, 1, False)
+    classifier.set_params(lora_rank=None, frozen_layers=None, few_shot=True).fit(texts, labels)
+    assert classifier.model_.card["recipe"]["few_shot"] and classifier.score(texts, labels) == 1
+
+
 def test_unfitted_it_says_so(classifier):
     for ask in (classifier.predict, classifier.predict_proba):
         with pytest.raises(NotFittedError):

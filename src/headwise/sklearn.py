@@ -41,7 +41,11 @@ class FineTuned(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
         dropout: float | None = None,
         label_smoothing: float | None = None,
         class_weights: Any = None,
+        few_shot: bool | None = None,
+        lora_rank: int | None = None,
+        frozen_layers: int | None = None,
         max_length: int | None = None,
+        max_windows: int | None = None,
         metric: str | None = None,
         patience: int | None = None,
         seed: int = 42,
@@ -58,7 +62,11 @@ class FineTuned(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
         self.dropout = dropout
         self.label_smoothing = label_smoothing
         self.class_weights = class_weights
+        self.few_shot = few_shot
+        self.lora_rank = lora_rank
+        self.frozen_layers = frozen_layers
         self.max_length = max_length
+        self.max_windows = max_windows
         self.metric = metric
         self.patience = patience
         self.seed = seed

@@ -97,7 +97,7 @@ def made_up(
         attributions.append(Attribution(method, positions, words, share, seconds, gap, receipt))
     attention = make_attention(pieces, layers, heads, random)
     summaries = {name: random.random((layers, heads)) for name in ("previous", "first", "separator", "same_word")}
-    summaries["entropy"] = random.random((layers, heads)) * np.log(len(pieces.ids))
+    summaries["entropy"] = random.random((layers, heads))
     kept_layers, kept_heads = watched or (list(range(layers)), list(range(heads)))
     rollout = random.random(len(pieces.ids))
     return Explanation(

@@ -183,7 +183,7 @@ def test_a_head_is_picked_in_the_map_and_by_the_lists(opened):
     page.locator("#head-number").select_option("5")
     assert page.locator("#grid .chosen").get_attribute("aria-label") == "layer 3, head 5"
     page.locator("#map").select_option("entropy")
-    assert "nats" in page.locator("#map-help").inner_text()
+    assert "evenly" in page.locator("#map-help").inner_text()
     assert len(looks(page, "#grid button")) == 24
 
 

@@ -88,7 +88,7 @@ def asked(kind: str, random: np.random.Generator) -> tuple[Subject, Pieces, int]
     if kind == "a number":
         return of_number(model, "stars", 3.0), own, at
     own = in_place(own)
-    return (of_tag(model, TAGS, own, "w0"), own, at) if kind == "a tag" else (of_answer(model, own), own, at)
+    return (of_tag(model, TAGS, own, "w0"), own, at) if kind == "a tag" else (of_answer(model, own, LENGTH), own, at)
 
 
 @pytest.mark.parametrize("kind", HEADS)

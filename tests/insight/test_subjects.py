@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,28 +13,23 @@ from headwise.errors import InputError
 from headwise.families.checkpoint import read_model
 from headwise.insight.attribution import METHODS
 from headwise.insight.explain import explain
-from headwise.insight.subject import LONGEST, of_answer, of_likeness, subject_of
+from headwise.insight.subject import of_likeness, subject_of
 from headwise.insight.words import pieces
 from headwise.reading.text import TextTokenizer
+from headwise.tasks.feature_extraction import FeatureExtraction
+from headwise.tasks.question_answering import QuestionAnswering
+from headwise.tasks.regression import Regression
+from headwise.tasks.token_classification import TokenClassification
 
 TEXT, OTHER = "a fine film , warm and funny", "she smiles and the music plays"
 TAGS = ("O", "B-LOC", "I-LOC")
 
 
-@dataclass(frozen=True)
-class Asked:
-    """As much of a task as an explanation looks at."""
-
-    purpose: str
-    labels: tuple[str, ...] = ()
-    name: str = "a task"
-
-
 TASKS = {
-    "a tag": (Asked("ForTokenClassification", TAGS), 3, TEXT),
-    "an answer": (Asked("ForQuestionAnswering", ("start", "end")), 2, (OTHER, TEXT)),
-    "likeness": (Asked("Model"), None, (TEXT, OTHER)),
-    "a number": (Asked("ForSequenceClassification", ("stars",)), 1, TEXT),
+    "a tag": (TokenClassification(TAGS), 3, TEXT),
+    "an answer": (QuestionAnswering(("start", "end")), 2, (OTHER, TEXT)),
+    "likeness": (FeatureExtraction(), None, (TEXT, OTHER)),
+    "a number": (Regression(("stars",)), 1, TEXT),
 }
 
 
@@ -94,20 +89,20 @@ def test_a_word_that_goes_leaves_a_mask(made):
     assert found.attributions[0].words == pytest.approx(changes[0] - np.array(changes[1:]), abs=1e-4)
 
 
-def test_answers_are_spans_of_the_context_by_their_probability(made):
+@pytest.mark.parametrize("longest", [2, 30])
+def test_answers_are_spans_of_the_context_by_their_probability(longest, made):
     task, size, text = TASKS["an answer"]
     model, tokenizer = made(task, size)
-    own = pieces(tokenizer, text)
-    subject = of_answer(model, own)
+    subject, own = subject_of(model, replace(task, longest=longest), tokenizer, text, None)
     inside = [at for at, word in enumerate(own.word_of) if word >= 0 and own.words[word].side == 1]
     starts, ends = model(*own.packed())[inside].log_softmax(0).T
-    pairs = [(i, j) for i in range(len(inside)) for j in range(i, min(i + LONGEST, len(inside)))]
+    pairs = [(i, j) for i in range(len(inside)) for j in range(i, min(i + longest, len(inside)))]
     spans = {(i, j): (starts[i] + ends[j]).exp().item() for i, j in pairs}
     (first, last), chance = max(spans.items(), key=lambda item: item[1])
     words = [own.words[own.word_of[inside[at]]] for at in (first, last)]
     assert subject.labels[0] == text[1][words[0].start : words[1].end]
     assert len(set(subject.labels)) == len(subject.labels) > 1
-    rows = subject.chances(subject.model(*replace(own, stays=True).packed()))
+    rows = subject.chances(subject.model(*own.packed()))
     assert rows[0, 0] == pytest.approx(chance, abs=1e-6) and (np.diff(rows[0]) <= 1e-9).all()
 
 

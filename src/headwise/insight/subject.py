@@ -15,13 +15,16 @@ from headwise.errors import InputError, excerpt, listing
 from headwise.insight.explanation import Array, Measure
 from headwise.insight.question import Odds, Pieces, Question
 from headwise.insight.words import pieces
+from headwise.reading.tags import OUTSIDE
 from headwise.reading.text import Text, TextTokenizer
 from headwise.tasks.feature_extraction import FeatureExtraction
+from headwise.tasks.fill_mask import FillMask
+from headwise.tasks.question_answering import QuestionAnswering
 from headwise.tasks.regression import Regression
 from headwise.tasks.task import Task
 from headwise.tasks.text_classification import TextClassification
+from headwise.tasks.token_classification import TokenClassification
 
-LONGEST = 30  # tokens of an answer
 CANDIDATES = 5  # answers to choose from
 
 
@@ -44,7 +47,7 @@ class Asked(HeadedEncoder):
 class Subject:
     """One number or several of one input, of which one is asked about.
 
-    model: encoder(ids, types, watch, vectors) makes states [n d] of inputs, head(states) a row [b c] of each.
+    model: encoder(ids, types, watch, vectors) makes states [n d] of inputs, answers(states) a row [b c] of each.
     labels: what the c numbers are called.
     chances: from rows to what people are told and receipts are measured in. [b c] -> [b c]
     measure: what that is.
@@ -89,9 +92,6 @@ class At(nn.Module):
         return self.head(Packed(data, Lengths((1,) * len(data))))
 
 
-OUTSIDE = "O"  # the tag of a word that is no part of anything
-
-
 def of_tag(model: HeadedEncoder, labels: tuple[str, ...], own: Pieces, word: str | None) -> Subject:
     """The tag of a word, which is read at its first piece; of the surest to be part of something unless one is named.
 
@@ -126,8 +126,8 @@ class Spans(nn.Module):
         return chances[:, self.spans[:, 0], 0] + chances[:, self.spans[:, 1], 1]
 
 
-def of_answer(model: HeadedEncoder, own: Pieces) -> Subject:
-    """The likeliest answers in the context, the second text of a pair; by their words, as long as those."""
+def of_answer(model: HeadedEncoder, own: Pieces, longest: int) -> Subject:
+    """The likeliest answers in the context, the second text of a pair; by their words, at most so many tokens long."""
     model.eval()
     sides = np.array([word.side for word in own.words] + [-1])[own.word_of]  # [t]
     inside = sides == 1
@@ -135,7 +135,7 @@ def of_answer(model: HeadedEncoder, own: Pieces) -> Subject:
         raise InputError("the context holds nothing that the model's tokenizer knows; give another")
     with torch.inference_mode():
         starts, ends = model(*own.packed()).masked_fill(~torch.from_numpy(inside)[:, None], -torch.inf).T
-    near = torch.ones(len(starts), len(starts), dtype=torch.bool).triu().tril(LONGEST - 1)
+    near = torch.ones(len(starts), len(starts), dtype=torch.bool).triu().tril(longest - 1)
     sums = (starts[:, None] + ends).masked_fill(~near, -torch.inf)  # [t t]
     found: dict[str, tuple[int, int]] = {}
     for at in sums.flatten().argsort(descending=True)[:200].tolist():
@@ -184,28 +184,28 @@ def subject_of(
 
     Raises InputError for what is empty, too long, half a pair, or not there.
     """
-    if word is not None and task.purpose != "ForTokenClassification":
+    if word is not None and not isinstance(task, TokenClassification):
         raise InputError(f"a word is asked about in models that tag words, this one is for {task.name}; leave it out")
-    if task.purpose == "ForMaskedLM":
+    if isinstance(task, FillMask):
         raise InputError(f"a model of {task.name} gives words, which are not explained; ask it with predict")
-    pair = not isinstance(text, str)
-    if task.purpose in ("ForQuestionAnswering", "Model") and not pair:
-        second = "context" if task.purpose == "ForQuestionAnswering" else "text it is compared with"
+    if isinstance(task, QuestionAnswering | FeatureExtraction) and isinstance(text, str):
+        second = "context" if isinstance(task, QuestionAnswering) else "text it is compared with"
         raise InputError(f"{task.name} is about two texts, found one; give the {second} with it: --pair")
-    if task.purpose == "Model":
-        given = (task.query_prefix, task.document_prefix) if isinstance(task, FeatureExtraction) else ("", "")
-        own, other = (readable(tokenizer, side, prefix) for side, prefix in zip(text, given, strict=True))
+    if isinstance(task, FeatureExtraction):
+        prefixes = task.query_prefix, task.document_prefix
+        own, other = (readable(tokenizer, side, prefix) for side, prefix in zip(text, prefixes, strict=True))
         return of_likeness(model, other), own
     own = readable(tokenizer, text)
-    if task.purpose == "ForQuestionAnswering":
+    if isinstance(task, QuestionAnswering):
         own = in_place(own)
-        return of_answer(model, own), own
-    if task.purpose == "ForTokenClassification":
+        return of_answer(model, own, task.longest), own
+    if isinstance(task, TokenClassification):
         own = in_place(own)
         return of_tag(model, task.labels, own, word), own
     if isinstance(task, TextClassification):
         return of_labels(model, task), own
-    return of_number(model, task.labels[0], task.scale if isinstance(task, Regression) else None), own
+    assert isinstance(task, Regression)
+    return of_number(model, task.labels[0], task.scale), own
 
 
 def readable(tokenizer: TextTokenizer, text: Text, prefix: str = "") -> Pieces:

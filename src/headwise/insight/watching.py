@@ -70,11 +70,11 @@ def summaries(weights: Tensor, seen: Tensor, pieces: Pieces) -> dict[str, Tensor
     separators[0] = False
     mates = (word_of[:, None] == word_of) & (word_of >= 0) & ~torch.eye(len(word_of), dtype=torch.bool)
     of_several = mates.any(-1)
-    bits = torch.special.entr(weights).sum(-1) / seen.log().clamp(min=1e-9)  # [h t]
+    spread = torch.special.entr(weights).sum(-1) / seen.log().clamp(min=1e-9)  # [h t], 0 … 1
     return {
         "previous": weights.diagonal(-1, 1, 2).sum(-1) / max(1, len(word_of) - 1),
         "first": weights[:, :, 0].mean(-1),
         "separator": weights[:, :, separators].sum(-1).mean(-1),
         "same_word": (weights * mates).sum((1, 2)) / of_several.sum().clamp(min=1),
-        "entropy": bits.mean(-1),
+        "entropy": spread.mean(-1),
     }

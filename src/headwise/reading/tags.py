@@ -16,7 +16,8 @@ SCHEMES = {"IOB2": "BI", "IOB1": "BI", "BIOES": "BIES", "BILOU": "BILU", "BMES":
 """The letters of each. IOB1 (Ramshaw and Marcus 1995) has B- only where one entity touches another of its type."""
 BEGINS, GOES_ON = "BSU", "IMEL"
 OPEN = "BIM"  # in the schemes that mark the end, an entity goes on behind these
-NONE: Tag = ("O", "")
+OUTSIDE = "O"  # the tag of a word that is no part of anything
+NONE: Tag = (OUTSIDE, "")
 
 
 def tag_of(name: str) -> Tag:
@@ -24,7 +25,7 @@ def tag_of(name: str) -> Tag:
     place, dash, kind = name.partition("-")
     if dash and kind and place in (*BEGINS, *GOES_ON):
         return place, kind
-    return NONE if name == "O" else ("I", name)
+    return NONE if name == OUTSIDE else ("I", name)
 
 
 def read_tags(records: Records, column: str, words: str) -> tuple[str, list[list[Tag]]]:
@@ -44,8 +45,8 @@ def read_tags(records: Records, column: str, words: str) -> tuple[str, list[list
             )
     tags = {name: tag_of(name) for name in set(flat(names))}
     rows = [[tags[name] for name in some] for some in names]
-    used = {place for place, _ in tags.values()} - {"O"}
-    whole = all(name in ("O", f"{place}-{kind}") for name, (place, kind) in tags.items())
+    used = {place for place, _ in tags.values()} - {OUTSIDE}
+    whole = all(name in (OUTSIDE, f"{place}-{kind}") for name, (place, kind) in tags.items())
     able = [scheme for scheme, places in SCHEMES.items() if used <= set(places)] if whole else []
     if not able:
         raise InputError(
@@ -99,7 +100,7 @@ def in_iob2(scheme: str, row: Sequence[Tag]) -> list[Tag]:
     if scheme == "IOB2":
         return list(row)
     if scheme == "IOB1":
-        begins = [tag[0] != "O" and (tag[0] == "B" or tag[1] != before[1]) for before, tag in pairwise([NONE, *row])]
+        begins = [tag != NONE and (tag[0] == "B" or tag[1] != before[1]) for before, tag in pairwise([NONE, *row])]
     else:
         begins = [tag[0] in BEGINS for tag in row]
     return [tag if tag == NONE else ("B" if begin else "I", tag[1]) for begin, tag in zip(begins, row, strict=True)]

@@ -1,5 +1,9 @@
 """The public face: these names, and no others."""
 
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
@@ -38,10 +42,20 @@ def test_train_predict_evaluate_load(directory_of, films, table, tmp_path, monke
     out, said = capsys.readouterr()
     assert out == "" and "recipe: learning_rate 0.003, epochs 30" in said
 
-    with pytest.raises(
-        headwise.InputError, match=r"takes a list of texts, found one string; write predict\(\[text\]\)"
-    ):
-        model.predict("a fine film")
+    for ask in (model.predict, model.probabilities):
+        with pytest.raises(headwise.InputError, match=r"expected a list of texts, found one string; give \[text\]"):
+            ask("a fine film")
+    with pytest.raises(headwise.InputError, match="found a table; give one column of it"):
+        model.predict({"text": ["a fine film"]})
+    with pytest.raises(headwise.InputError, match="trained on single texts, found pairs"):
+        model.explain(("a fine film", "dull"))
+    with pytest.raises(headwise.InputError, match="no option is called txt_column; of a table one may say task, text_"):
+        model.evaluate("dev.tsv", txt_column="text")
+    with pytest.raises(headwise.InputError, match="text_column is 0, expected text"):
+        model.evaluate("dev.tsv", text_column=0)
+    with pytest.raises(headwise.InputError, match="label '1' is not one of"):
+        model.explain("a fine film", label=1)
+    assert repr(model) == "<headwise.Model: text-classification (bad, good), 2 × 32>"
     with pytest.raises(headwise.InputError, match="no option is called lerning_rate"):
         headwise.train("train.tsv", lerning_rate=1)
     with pytest.raises(headwise.InputError, match="found a list, expected the path of a table"):
@@ -54,3 +68,31 @@ def test_train_predict_evaluate_load(directory_of, films, table, tmp_path, monke
         headwise.load("nowhere")
     model.save("copy")
     assert headwise.load("copy").predict(["dull"]) == model.predict(["dull"])
+
+
+def test_data_in_memory_by_columns_whatever_torch_was_told(directory_of, films, tmp_path):
+    """A DataFrame, numbers of numpy, a path for the model; gradients turned off, as notebooks often have them."""
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(films, columns=["text", "label"], index=range(5, 5 + len(films)))
+    how = {"epochs": np.int64(1), "batch_size": np.int64(4), "with_baselines": False, "quiet": True}
+    runs = []
+    for grad in (True, False):
+        with torch.set_grad_enabled(grad):
+            runs.append(headwise.train(frame, frame, out=tmp_path / str(grad), model=directory_of("bert"), **how))
+            assert runs[-1].explain("a fine film", method="occlusion", layers=[0], heads=np.array([0])).heads_watched
+            runs[-1].explain("a fine film", method="integrated_gradients")
+    texts = frame["text"]
+    assert runs[0].probabilities(texts).tolist() == runs[1].probabilities(texts).tolist()
+    assert runs[0].probabilities(pa.array(texts)).tolist() == runs[0].probabilities(texts).tolist()
+    with pytest.raises(headwise.InputError, match="several columns are called 'text'"):
+        headwise.train(frame[["text", "text", "label"]], model=directory_of("bert"))
+
+
+def test_runs_in_threads_are_those_in_turn(directory_of, films):
+    table = {"text": [text for text, _ in films] * 3, "label": [label for _, label in films] * 3}
+    how = {"model": directory_of("bert"), "epochs": 3, "dropout": 0.3, "with_baselines": False, "quiet": True}
+    run = lambda seed: headwise.train(table, table, seed=seed, **how).probabilities(table["text"]).tolist()  # noqa: E731
+    turn, before = [run(1), run(2)], torch.random.get_rng_state()
+    with ThreadPoolExecutor(2) as pool:
+        assert [*pool.map(run, (1, 2))] == turn
+    assert torch.equal(torch.random.get_rng_state(), before)

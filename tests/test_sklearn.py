@@ -146,16 +146,46 @@ def test_what_is_no_sequence_of_texts_and_labels_is_refused(classifier, rows):
     texts, y = rows
     bad = [("abc", y), ([], []), (np.array(texts)[:, None], y), ([(texts[0], texts[1]), *texts[1:]], y)]
     for X in bad:
-        with pytest.raises(InputError, match=r"of X|X is"):
+        with pytest.raises(InputError, match=r"of X|X is|expected a list of texts, found one string"):
             classifier.fit(*X)
     for missing in (None, float("nan")):
         with pytest.raises(InputError, match=r"row 2 of y is \w+, expected a label"):
             classifier.fit(texts, [y[0], missing, *y[2:]])
     fitted = classifier.set_params(epochs=1).fit(*rows)
-    with pytest.raises(InputError, match="X is one string"):
+    with pytest.raises(InputError, match="found one string"):
         fitted.predict("a fine film")
     with pytest.raises(InputError, match="trained on single texts, found pairs"):
         fitted.predict([(texts[0], texts[1])])
+
+
+def test_labels_of_any_kind_are_read_or_refused_in_a_line(classifier, rows):
+    pandas = pytest.importorskip("pandas")
+    texts, y = rows
+    classifier.set_params(epochs=1)
+    assert classifier.fit(texts, np.array(y)[:, None]).classes_.tolist() == ["bad", "good"]
+    assert classifier.fit(texts, [label == "good" for label in y]).model_.labels == ("false", "true")  # as in a table
+    missing = pandas.Series([None, *range(2), *[1] * (len(y) - 3)], dtype="Int64")
+    several = [["a", "b"]] * len(y)
+    for labels, said in [(missing, "row 1 of y is <NA>"), (several, "no single label"), (None, "found a NoneType")]:
+        with pytest.raises(InputError, match=said):
+            classifier.fit(texts, labels)
+    with pytest.raises(InputError, match="found a table; give one column"):
+        classifier.fit(pandas.DataFrame({"text": texts}), y)
+
+
+def test_a_fit_that_fails_leaves_the_one_before(classifier, rows):
+    texts, y = rows
+    answers = classifier.fit(texts, y).predict(texts).tolist()
+    with pytest.raises(InputError):
+        classifier.fit(texts, ["u", "v"])
+    assert classifier.predict(texts).tolist() == answers and classifier.classes_.tolist() == ["bad", "good"]
+
+
+def test_what_a_search_over_numbers_of_numpy_found_can_be_saved(classifier, rows, tmp_path):
+    how = {"batch_size": np.array([8]), "seed": np.arange(1), "class_weights": [{"good": np.float32(1), "bad": 2}]}
+    search = GridSearchCV(classifier.set_params(epochs=1), how, cv=2).fit(*rows)
+    search.best_estimator_.model_.save(tmp_path / "run")
+    assert json.loads((tmp_path / "run/headwise.json").read_text())["recipe"]["batch_size"] == 8
 
 
 def test_a_regressor_learns_numbers_and_is_cloned_scored_and_searched(directory_of, rows):

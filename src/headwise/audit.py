@@ -56,7 +56,7 @@ def check(
 
     Raises InputError for files that cannot be read, columns that cannot be found and a folder that is taken.
     """
-    corpus, notes = read_corpus(train, valid, test, Asked(**asked))
+    corpus, notes = read_corpus(train, valid, test, Asked.of(**asked))
     if fix is not None:
         refuse_taken(Path(fix), [Path(part.records.path).name for part in corpus.parts])
     findings, same, rows = surface(corpus, wait)

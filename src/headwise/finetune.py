@@ -12,8 +12,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 from itertools import chain
+from numbers import Integral
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from headwise.audit import of_data
 from headwise.checking.findings import with_data
@@ -42,12 +45,14 @@ FEW_STEPS = 50  # fewer may well have learnt nothing yet
 SAVE_SECONDS = 600  # a checkpoint at every evaluation, and at least this often
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def train(
     train: Source,
     valid: Source | None = None,
     test: Source | None = None,
     out: str | Path | None = None,
-    model: str = STARTER,
+    model: str | Path = STARTER,
     *,
     seeds: int = 1,
     resume: bool = False,
@@ -59,7 +64,8 @@ def train(
 ) -> Model:
     """Fine-tune a model on a table, judge it, and leave model, metrics and report in the directory out.
 
-    train, valid, test: files (csv, tsv, jsonl, json, parquet); parts that are not given are split off train.
+    train, valid, test: files (csv, tsv, jsonl, json, parquet), or columns in memory: {'text': […], 'label': […]}, a
+    DataFrame, an Arrow table; parts that are not given are split off train.
     out: where to write; None keeps everything in memory, without checkpoints.
     model: a directory, a model of the Hugging Face hub, or 'minilm', which needs no download.
     seeds: so many runs that differ in nothing else, of which the best on the validation rows is kept.
@@ -71,7 +77,7 @@ def train(
     Raises InputError for whatever is wrong with what was given, before anything is written.
     """
     place = None if out is None else Path(out)
-    if not isinstance(seeds, int) or seeds < 1:
+    if not isinstance(seeds, Integral) or seeds < 1:
         raise InputError(f"seeds is {seeds!r}, expected a whole number from 1 on")
     refuse_occupied(place, resume, overwrite)
     report_to = [report_to] if isinstance(report_to, str) else report_to
@@ -79,7 +85,7 @@ def train(
     narrator = Narrator(quiet)
     if place is not None and resume and options.get("precision") is None:
         options["precision"] = begun_in(place / CHECKPOINTS)
-    job = prepared(train, valid, test, model, options, narrator)
+    job = prepared(train, valid, test, str(model), options, narrator)
     with ExitStack() as stack:
         if place is not None:
             stack.enter_context(made(place, anew=overwrite and not resume))

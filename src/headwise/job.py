@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -81,8 +81,8 @@ def prepared(
 ) -> Job:
     """Read everything and settle everything, telling what was guessed."""
     asked = Asked(**{field.name: options.pop(field.name) for field in fields(Asked) if field.name in options})
-    seed: int = options.setdefault("seed", Recipe.seed)
-    Recipe.of(1, 1, **options)  # refuses a wrong option before anything is read
+    options = {name: plain(value) for name, value in options.items()}
+    seed = Recipe.of(1, 1, **options).seed  # refuses a wrong option before anything is read
     directory = locate(name)
     config = read_config(directory)
     known = {purpose_of(config) or "ForSequenceClassification": labels_of(config)}
@@ -133,6 +133,13 @@ def prepared(
         (*data.notes, *notes),
         start,
     )
+
+
+def plain(value: Any) -> Any:
+    """A number of numpy's, or a mapping that holds some, as Python's, which alone JSON takes."""
+    if isinstance(value, Mapping):
+        return {name: plain(one) for name, one in value.items()}
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def started(directory: Path, recipe: Recipe, n_labels: int, purpose: Purpose, redraw: bool, seed: int) -> Checkpoint:

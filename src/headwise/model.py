@@ -6,7 +6,7 @@ import json
 import math
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,11 @@ class Model:
         prepack(model.encoder, DTYPES[self.precision], model.first_only)
         prepack(model.head)
 
+    def __repr__(self) -> str:
+        """A line: what it does, and how large it is."""
+        spec, labels = self.checkpoint.model.encoder.spec, ", ".join(self.labels[:4]) + ", …" * (len(self.labels) > 4)
+        return f"<headwise.Model: {self.task.name} ({labels or 'vectors'}), {len(spec.blocks)} × {spec.d_model}>"
+
     @property
     def labels(self) -> tuple[str, ...]:
         """The labels, in the order of the columns of probabilities()."""
@@ -95,7 +100,7 @@ class Model:
 
         Raises InputError where the model is no classifier.
         """
-        task = self.classification
+        task, texts = self.classification, listed(texts)
         if not len(texts):
             return np.zeros((0, len(self.labels)), np.float32)
         return task.probabilities(self.asked(texts, done)[1])
@@ -104,7 +109,7 @@ class Model:
         self, texts: Sequence[Text], done: Callable[[int, int], None] | None = None
     ) -> tuple[Examples, torch.Tensor]:
         """Texts made ready for the model, and what it makes of them."""
-        texts = texts if isinstance(texts, Texts | list | tuple) else list(texts)  # pandas counts as its index does
+        texts = listed(texts)
         self.refuse_other_kind(texts)
         self.refuse_half_pairs(texts)
         examples = self.task.examples(self.tokenizer, texts)
@@ -131,7 +136,7 @@ class Model:
         if isinstance(texts, Texts):
             pairs = {texts.second is not None}
         else:
-            pairs = {not isinstance(one, str) for one in texts if isinstance(one, str | tuple | list)}
+            pairs = {not isinstance(one, str) for one in texts if isinstance(one, str | tuple | list | np.ndarray)}
         if trained.get("pair") and False in pairs:
             raise InputError(
                 "this model was trained on pairs of texts, found single ones; give (first, second), "
@@ -151,11 +156,12 @@ class Model:
 
     def predict(self, texts: Sequence[Text], done: Callable[[int, int], None] | None = None) -> list[dict[str, Any]]:
         """One answer per text or pair, as its task tells it: {"label": "positive", "score": 0.98}, or {"labels": […],
-        "scores": […]} where a text may have several. Raises InputError for a single string in place of a list."""
-        if isinstance(texts, str):
-            raise InputError("predict takes a list of texts, found one string; write predict([text])")
+        "scores": […]} where a text may have several. Raises InputError for what is no list of texts."""
+        texts = listed(texts)
         return self.task.told(*self.asked(texts, done)) if len(texts) else []
 
+    @torch.inference_mode(False)
+    @torch.enable_grad()
     def explain(self, text: Text, **how: Any) -> Explanation:
         """Why a text or pair got its answer: where the model looked, what mattered, and how far to believe it.
 
@@ -165,11 +171,13 @@ class Model:
         second = (self.card.get("columns") or {}).get("pair")
         if second and isinstance(text, str):
             raise InputError(f"the model reads pairs of texts, found one; give the second ({second}) with it: --pair")
+        if not isinstance(text, str):
+            self.refuse_other_kind([text])
         return explain(self.weights, self.task, self.tokenizer, text, **how)
 
     def evaluate(self, source: Source, **asked: Any) -> Scored:
         """Accuracy, F1 and per-class scores on a table with labels; columns as in training unless given."""
-        return self.judge(source, Asked(**asked)).verdicts[-1].scores
+        return self.judge(source, Asked.of(**asked)).verdicts[-1].scores
 
     def judge(self, source: Source, asked: Asked, done: Callable[[int, int], None] | None = None) -> Report:
         """The same as a whole report. Raises InputError for a table that does not fit the model."""
@@ -270,6 +278,21 @@ class Model:
             (directory / GOLDEN).write_text(json.dumps(golden, indent=1, ensure_ascii=False), encoding="utf-8")
         card = {**self.whole_card, "sha256": {**(written or {}), **digests(directory)}}
         (directory / CARD).write_text(json.dumps(card, indent=2, ensure_ascii=False), encoding="utf-8")
+
+
+def listed(texts: Any) -> Sequence[Text]:
+    """Texts as a sequence that counts from 0, as a column of pandas does not. Raises InputError for what is none."""
+    if isinstance(texts, Texts | list | tuple):
+        return texts
+    if isinstance(texts, str):
+        raise InputError("expected a list of texts, found one string; give [text]")
+    if isinstance(texts, Mapping | Records) or hasattr(texts, "columns"):
+        raise InputError("expected a list of texts, found a table; give one column of it: table['text']")
+    if hasattr(texts, "to_pylist"):  # Arrow's, whose own items are no text
+        return list(texts.to_pylist())
+    if not isinstance(texts, Iterable):
+        raise InputError(f"expected a list of texts, found a {type(texts).__name__}")
+    return list(texts)
 
 
 def reported(

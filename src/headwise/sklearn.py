@@ -13,7 +13,8 @@ from sklearn.utils.validation import check_is_fitted
 from headwise.errors import InputError, listing
 from headwise.families.hub import STARTER
 from headwise.finetune import train
-from headwise.model import Model
+from headwise.model import Model, listed
+from headwise.reading.records import as_text as name_of
 from headwise.reading.records import from_columns
 from headwise.reading.splits import split
 from headwise.reading.text import Text
@@ -103,31 +104,29 @@ class TextClassifier(ClassifierMixin, FineTuned):  # type: ignore[misc]
     def fit(self, X: Sequence[Text], y: Sequence[Any]) -> TextClassifier:
         """X b texts or pairs, y b labels. Raises InputError as headwise.train does."""
         text_columns(X)
-        self.classes_, codes = classes_of(y)
-        names = [str(label) for label in self.classes_]
-        if isinstance(self.class_weights, Mapping) and set(self.class_weights) != set(self.classes_.tolist()):
+        classes, codes = classes_of(y)
+        names = [name_of(label) for label in classes]
+        if isinstance(self.class_weights, Mapping) and set(self.class_weights) != set(classes.tolist()):
             raise InputError(f"class_weights: expected one for each of {listing(names)}")
         settings = {}
         if isinstance(self.class_weights, Mapping):
             settings["class_weights"] = {
-                str(code): self.class_weights[label] for code, label in enumerate(self.classes_.tolist())
+                str(code): self.class_weights[label] for code, label in enumerate(classes.tolist())
             }
         trained = self.trained(X, [str(code) for code in codes], "text-classification", codes, **settings)
         order = [int(code) for code in trained.labels]
-        self.columns_ = np.argsort(order)
         if len(set(names)) == len(names):  # not where 1 and "1" are two classes
             trained = replace(
                 trained, task=replace(trained.classification, labels=tuple(names[code] for code in order))
             )
+        self.classes_, self.columns_ = classes, np.argsort(order)  # all at the end: what fails leaves what was
         self.model_: Model = trained
         return self
 
     def predict_proba(self, X: Sequence[Text]) -> np.ndarray[Any, Any]:
         """The probability of each of classes_. [b classes]"""
         check_is_fitted(self)
-        if isinstance(X, str):
-            raise InputError("X is one string, expected a sequence of texts; give [X]")
-        return self.model_.probabilities(list(X))[:, self.columns_]
+        return self.model_.probabilities(X)[:, self.columns_]
 
     def predict(self, X: Sequence[Text]) -> np.ndarray[Any, Any]:
         """The likeliest of classes_. [b]"""
@@ -151,9 +150,9 @@ class TextRegressor(RegressorMixin, FineTuned):  # type: ignore[misc]
 
 def text_columns(texts: Sequence[Text]) -> dict[str, list[Any]]:
     """One column, or two where the texts are pairs. Raises InputError for what is neither."""
-    if isinstance(texts, str) or not len(texts):
-        raise InputError("X is one string or empty, expected a sequence of texts, or of pairs of texts")
-    texts = list(texts)
+    texts = list(listed(texts))
+    if not len(texts):
+        raise InputError("X is empty, expected a sequence of texts, or of pairs of texts")
     pairs = [isinstance(text, list | tuple | np.ndarray) for text in texts]
     if not any(pairs):
         return {"text": texts}
@@ -165,10 +164,13 @@ def text_columns(texts: Sequence[Text]) -> dict[str, list[Any]]:
 
 def classes_of(y: Sequence[Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """The distinct labels, and the number of each row's. Raises InputError for a missing label, or one class only."""
+    y = [label.item() if isinstance(label, np.ndarray) and label.size == 1 else label for label in listed(y)]
     for row, label in enumerate(y):
-        if label is None or label != label:
+        if isinstance(label, list | tuple | set | np.ndarray):
+            raise InputError(f"row {row + 1} of y is no single label; several of a text are for headwise.train")
+        if name_of(label) is None:
             raise InputError(f"row {row + 1} of y is {label}, expected a label; give one or leave out the row")
-    classes, codes = np.unique(np.asarray(y), return_inverse=True)
+    classes, codes = np.unique(np.array(y), return_inverse=True)
     if len(classes) < 2:
         raise InputError(f"y holds one class only ({listing(map(str, classes))}), training needs two")
     return classes, codes

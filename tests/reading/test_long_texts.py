@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
@@ -88,3 +90,13 @@ def test_an_endless_text_is_cut_in_time_and_blanks_are_none_of_it(tokenizer):
 def test_the_shortest_windows_work(length, tokenizer):
     tokens, counts = windows(tokenizer(length=length), [LONG, (SHORT, LONG)][: 1 if length < 9 else 2])
     assert counts[0] == 16 and tokens.lengths.max() == length
+
+
+def test_threads_that_read_at_once_do_not_cut_each_others_texts(tokenizer):
+    own, texts = tokenizer(), [" ".join(WORDS * (1 + number % 9)) for number in range(30)]
+    read = lambda text: windows(own, [text])[0].ids.tolist()  # noqa: E731
+    expected = [read(text) for text in texts]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(read, texts * 20)) == expected * 20
+    own = pickle.loads(pickle.dumps(own))
+    assert read(texts[-1]) == expected[-1]

@@ -346,6 +346,34 @@ def test_what_a_message_quotes_is_capped(file):
 # Memory
 
 
+def test_columns_of_arrow_are_those_of_python():
+    lists, flags = pa.array([["x"], ["y", "z"]]), pa.array([True, False])
+    records = from_columns(pa.table({"text": ["a", "b"], "tags": lists, "flag": flags, "raw": pa.array([b"x", b"y"])}))
+    assert records.table.to_pydict() == {
+        "text": ["a", "b"], "tags": [["x"], ["y", "z"]], "flag": ["true", "false"], "raw": ["x", "y"]
+    }  # fmt: skip
+    for missing in (pa.array(["x", None]), pa.array([1.0, float("nan")]), np.ma.array([1, 2], mask=[False, True])):
+        with pytest.raises(InputError, match="row 2: no value"):
+            from_columns({"text": missing})
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({0: ["a"]}, "a column is called 0, expected text"),
+        ({"text": "abc"}, "column 'text' is a str, expected a list of values"),
+        ({"text": {0: "a"}}, "column 'text' is a dict"),
+        ({"text": 7}, "column 'text' is a int"),
+        ({"text": np.array("a")}, "column 'text' is a ndarray"),
+        ({"text": [b"\xff"]}, "row 1: half a surrogate pair"),
+        (["a"], "found a list, expected the path of a table, or columns"),
+    ],
+)
+def test_what_is_no_columns_in_memory_is_refused(columns, said):
+    with pytest.raises(InputError, match=said):
+        from_columns(columns)
+
+
 def test_records_from_memory():
     records = from_columns(
         {"text": ["a", "b"], "label": np.array([1, 2]), "flag": np.array([True, False]), "tags": [["x"], []]}

@@ -95,7 +95,7 @@ def asked(labels: Sequence[str], label: str | None, against: str | None, probabi
     """The labels asked about as numbers. Raises InputError for one the model does not have."""
     for name in (label, against):
         if name is not None and name not in labels:
-            raise InputError(f"label {excerpt(name)} is not one of the model's: {listing(labels)}")
+            raise InputError(f"label {excerpt(str(name))} is not one of the model's: {listing(labels)}")
     number = int(np.argmax(probabilities)) if label is None else labels.index(label)
     if against == labels[number]:
         raise InputError(f"label {excerpt(against)} is asked about against itself; name another one")
@@ -121,6 +121,6 @@ def refuse_endless(
 
 def refuse_absent(what: str, numbers: Sequence[int] | None, count: int) -> None:
     """Raise InputError for a layer or head there is not."""
-    for number in numbers or ():
+    for number in () if numbers is None else numbers:
         if not 0 <= number < count:
             raise InputError(f"{what} {number}: the model has {count}, counted from 0 to {count - 1}")

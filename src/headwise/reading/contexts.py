@@ -43,7 +43,9 @@ def in_windows(tokenizer: TextTokenizer, pairs: Sequence[Text]) -> tuple[Tokens,
         raise InputError(f"max_length {tokenizer.max_length} is too short for a question and its context; raise it")
     ids, types, lengths, rows, spans = [], [], [], [], []
     for start in range(0, len(pairs), CHUNK):
-        for row, whole in enumerate(encodings(tokenizer, pairs[start : start + CHUNK], half, start), start):
+        with tokenizer.lock:
+            wholes = encodings(tokenizer, pairs[start : start + CHUNK], half, start)
+        for row, whole in enumerate(wholes, start):
             for window in (whole, *whole.overflowing):
                 ids.append(np.array(window.ids, np.int32))
                 types.append(tokenizer.types_of(window))

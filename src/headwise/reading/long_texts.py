@@ -30,9 +30,9 @@ def windows(
     if most == 1 or not len(long):
         return tokens, None
     wholes = tokens.lengths + tokens.cut
-    found = [
-        windows_of(tokenizer, texts[int(row)], int(wholes[row]), most) or tokens.select(np.array([row])) for row in long
-    ]
+    with tokenizer.lock:
+        windows = [windows_of(tokenizer, texts[int(row)], int(wholes[row]), most) for row in long]
+    found = [some or tokens.select(np.array([row])) for row, some in zip(long, windows, strict=True)]
     every = Tokens.joined([tokens, *found])
     rows = np.concatenate([np.arange(len(tokens)), np.repeat(long, [len(one) for one in found])])  # of each of every
     kept = np.delete(np.arange(len(rows)), long)
@@ -40,7 +40,10 @@ def windows(
 
 
 def windows_of(tokenizer: TextTokenizer, text: Text, whole: int, most: int) -> Tokens | None:
-    """One text of so many tokens, or a pair, in so many windows at most; None for a pair that leaves them no room."""
+    """One text of so many tokens, or a pair, in so many windows at most; None for a pair that leaves them no room.
+
+    The tokenizer's lock is held meanwhile.
+    """
     characters_read = tokenizer.max_length * most * CHARACTERS_PER_TOKEN
     text = tokenizer.squeezed(text)
     sides = [side[:characters_read] for side in ((text,) if isinstance(text, str) else text)]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -71,17 +72,38 @@ class Records:
         return replace(self, table=self.table.take(pa.array(rows)), rows=origin)
 
 
-def from_columns(columns: Mapping[str, Sequence[Any]]) -> Records:
-    """Records from data in memory: text stays as it is, a list becomes a list of text, a number its `str`, and what
-    is nested deeper JSON.
+def from_columns(columns: Any) -> Records:
+    """Records from data in memory, a mapping of columns or a table of pandas, polars or Arrow: text stays as it is, a
+    list becomes a list of text, a number its `str`, and what is nested deeper JSON.
 
-    Raises InputError where a value is missing (None or NaN), or the columns differ in length.
+    Raises InputError for what has no columns, where a value is missing (None or NaN), or the columns differ in length.
     """
-    lengths = {len(values) for values in columns.values()}
+    names = columns.column_names if isinstance(columns, pa.Table) else getattr(columns, "columns", columns)
+    if not isinstance(columns, Mapping) and names is columns:
+        raise InputError(
+            f"found a {type(columns).__name__}, expected the path of a table, or columns: "
+            "{'text': […], 'label': […]}, a DataFrame, an Arrow table"
+        )
+    values = {name: values_of(columns, name) for name in names}
+    lengths = {len(each) for each in values.values()}
     if len(lengths) > 1:
         raise InputError(f"<memory>: the columns have {min(lengths)} to {max(lengths)} rows; give each as many")
     place = lambda row: f"<memory>, row {row + 1}"  # noqa: E731
-    return Records("<memory>", pa.table({name: text_array(values, name, place) for name, values in columns.items()}))
+    return Records("<memory>", pa.table({name: text_array(each, name, place) for name, each in values.items()}))
+
+
+def values_of(columns: Any, name: Any) -> list[Any]:
+    """A column's values. Raises InputError for a name that is no text or comes twice, and for what is no column."""
+    if not isinstance(name, str):
+        raise InputError(f"<memory>: a column is called {name!r}, expected text; rename it")
+    values = columns[name]
+    if hasattr(values, "columns"):
+        raise InputError(f"<memory>: several columns are called {excerpt(name)}; rename them")
+    if hasattr(values, "to_pylist"):  # Arrow's, whose own items are no values of Python
+        return list(values.to_pylist())
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable) or getattr(values, "ndim", 1) == 0:
+        raise InputError(f"<memory>: column {excerpt(name)} is a {type(values).__name__}, expected a list of values")
+    return list(values)
 
 
 def text_array(values: Sequence[Any], name: str, place: Callable[[int], str], like: Any = None) -> Any:
@@ -95,7 +117,7 @@ def text_array(values: Sequence[Any], name: str, place: Callable[[int], str], li
     if like != _LISTS and all(type(value) is str for value in values):
         texts = values  # the usual case, fast
     else:
-        texts = [_as_text(value) for value in values]
+        texts = [as_text(value) for value in values]
         lists = like == _LISTS if like is not None else isinstance(texts[0], list)
         for row, text in enumerate(texts):
             if text is None or (isinstance(text, list) and None in text):
@@ -118,16 +140,18 @@ def text_array(values: Sequence[Any], name: str, place: Callable[[int], str], li
 _LISTS = pa.list_(pa.string())
 
 
-def _as_text(value: Any) -> Any:
+def as_text(value: Any) -> Any:
     """Text, a list of texts, or None for a missing value."""
-    if value is None or (isinstance(value, (float, np.floating)) and value != value):
+    if value is None or (isinstance(value, Number) and value != value):
         return None
-    if type(value).__name__ in ("NAType", "NaTType"):  # pandas', which is not needed here
+    if type(value).__name__ in ("NAType", "NaTType", "MaskedConstant"):  # of pandas, which is no need, and of numpy
         return None
+    if isinstance(value, bytes):
+        return value.decode(errors="surrogateescape")  # what is no UTF-8 is refused like half a surrogate pair
     if isinstance(value, (bool, np.bool_)):
         return "true" if value else "false"
     if isinstance(value, (list, tuple, np.ndarray)):
-        return [_as_json(item) if is_nested(item) else _as_text(item) for item in value]
+        return [_as_json(item) if is_nested(item) else as_text(item) for item in value]
     return _as_json(value) if is_nested(value) else str(value)
 
 

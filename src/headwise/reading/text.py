@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -111,6 +112,7 @@ class Texts(Sequence[Text]):
 class TextTokenizer:
     """A tokenizer and the files it came from.
 
+    lock: held by whoever lets the tokenizer read, as it is told beforehand, for all that use it, where to cut.
     max_windows: of max_length tokens each, in how many of them a task of one answer reads a text at most.
     """
 
@@ -125,7 +127,7 @@ class TextTokenizer:
     ):
         tokenizer.no_padding()
         tokenizer.no_truncation()
-        self.tokenizer = tokenizer
+        self.tokenizer, self.lock = tokenizer, RLock()
         words = tokenizer.get_vocab()
         known = {role: word for role, usual in SPECIAL.items() for word in usual if word in words}
         self.config = known | config
@@ -178,6 +180,11 @@ class TextTokenizer:
 
     def encodings(self, texts: Sequence[Text]) -> tuple[list[Encoding], npt.NDArray[np.int64]]:
         """Some texts as tokenizers' own objects, cut to max_length, and how long each was before. b, [b]"""
+        with self.lock:
+            return self.encodings_alone(texts)
+
+    def encodings_alone(self, texts: Sequence[Text]) -> tuple[list[Encoding], npt.NDArray[np.int64]]:
+        """The same, where nobody else uses the tokenizer meanwhile."""
         try:
             capped = [self.capped(text) for text in texts]
             encodings = self.tokenizer.encode_batch(capped)
@@ -200,6 +207,13 @@ class TextTokenizer:
                 encodings[at] = encoding
             self.tokenizer.no_truncation()
         return encodings, whole
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Of a pickle or a copy: a lock stays in its process."""
+        return {name: value for name, value in self.__dict__.items() if name != "lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, lock=RLock())
 
     def types_of(self, encoding: Encoding) -> npt.NDArray[np.int8]:
         """1 at tokens of the second text, where the model was made for that. [t]"""

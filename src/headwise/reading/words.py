@@ -126,7 +126,8 @@ def read_words(tokenizer: TextTokenizer, texts: Sequence[str], spans: Sequence[S
     A text longer than the model can take is read in windows that share a quarter of their tokens; a word's place is
     in the window where it stands farthest from the edges. So nothing is cut.
     """
-    before, after = ends_of(tokenizer.tokenizer)
+    with tokenizer.lock:
+        before, after = ends_of(tokenizer.tokenizer)
     room = tokenizer.max_length - len(before) - len(after)
     if room < 1:
         raise InputError(f"max_length {tokenizer.max_length}: no room for a word; give more")
@@ -134,7 +135,9 @@ def read_words(tokenizer: TextTokenizer, texts: Sequence[str], spans: Sequence[S
     lengths, counts, first, total = [], [], [], 0
     for start in range(0, len(texts), CHUNK):
         some = slice(start, start + CHUNK)
-        for row_ids, at in pieces_of(tokenizer.tokenizer, texts[some], spans[some]):
+        with tokenizer.lock:
+            pieces = list(pieces_of(tokenizer.tokenizer, texts[some], spans[some]))
+        for row_ids, at in pieces:
             windows, home = windowed(len(row_ids), room)
             sizes = np.array([len(window) for window in windows]) + len(before) + len(after)
             begins = total + np.cumsum(sizes) - sizes + len(before)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,14 @@ from headwise.families.family import Purpose
 from headwise.knobs import knob
 from headwise.reading.columns import Columns, choose_columns
 from headwise.reading.questions import unrolled
-from headwise.reading.records import Records
+from headwise.reading.records import Records, from_columns
 from headwise.reading.splits import script, shared_texts, split
 from headwise.reading.tables import read
 from headwise.reading.text import Texts
 from headwise.tasks import TASKS, guessed, named
 from headwise.tasks.task import Task
 
-Source = str | Path | Records  # a file, or rows already in memory
+Source = Any  # a file's path, or in memory Records, or what from_columns makes them of
 VALIDATION, TEST = 0.1, 0.1  # shares of the rows where only one file is given
 
 
@@ -47,8 +47,20 @@ class Asked:
     skip_empty: bool = knob(False, "leave rows without text out instead of stopping")
 
     def __post_init__(self) -> None:
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if not isinstance(value, type(one.default) if one.default is not None else str | None):
+                raise InputError(f"{one.name} is {value!r}, expected {'yes or no' if one.default is False else 'text'}")
         if self.label_separator == "":
             raise InputError("--label-separator is empty, expected what stands between labels, such as '|'")
+
+    @staticmethod
+    def of(**given: Any) -> Asked:
+        """What is given by name. Raises InputError for a name that is none."""
+        names = [one.name for one in fields(Asked)]
+        if unknown := sorted({*given} - {*names}):
+            raise InputError(f"no option is called {', '.join(unknown)}; of a table one may say {', '.join(names)}")
+        return Asked(**given)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,16 +151,10 @@ def read_data(
 
 def opened(source: Source, asked: Asked) -> tuple[Records, list[str]]:
     """Rows and what was guessed to read them. Raises InputError for what is neither a file nor rows."""
-    if not isinstance(source, str | Path | Records):
-        raise InputError(
-            f"found a {type(source).__name__}, expected the path of a table; "
-            "headwise.reading.from_columns({'text': […], 'label': […]}) makes rows of columns in memory"
-        )
-    records = (
-        source
-        if isinstance(source, Records)
-        else read(source, delimiter=asked.delimiter, quote=False if asked.no_quote else None)
-    )
+    if isinstance(source, str | Path):
+        records = read(source, delimiter=asked.delimiter, quote=False if asked.no_quote else None)
+    else:
+        records = source if isinstance(source, Records) else from_columns(source)
     records = unrolled(records)
     if not len(records):
         raise InputError(f"{records.path}: no rows; add some")

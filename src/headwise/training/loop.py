@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from headwise.training.optimizers import learning, learning_rate, set_learning_r
 from headwise.training.recipe import Precision, Recipe
 
 TOKENS_PER_PASS = 8192  # a step of more is computed in parts
+DRAWING = Lock()  # runs in several threads take turns, as PyTorch draws for all of them from one generator
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ def one_step(state: State, task: Task, train: Examples, recipe: Recipe, steps: i
     rate = learning_rate(recipe, state.step, steps)
     total = float(task.weights(train.targets[rows]).sum())
     losses = []
-    with torch.random.fork_rng(devices=[]):
+    with DRAWING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed * 1_000_003 + state.step)
         state.model.train()
         for some in passes(rows, train.lengths, TOKENS_PER_PASS, recipe.batch_size):

@@ -105,6 +105,10 @@ def test_predict_answers_texts_and_lines(run, command, films, monkeypatch):
     assert answers == headwise.load(run).predict(texts)
     lines = io.TextIOWrapper(io.BytesIO("\n".join([texts[0], "", texts[1], ""]).encode()))
     monkeypatch.setattr(sys, "stdin", lines)
+    refused(command("predict", run), "standard input, line 2: empty, expected a text")
+    monkeypatch.setattr(sys, "stdin", None)  # <&-
+    refused(command("predict", run), "standard input, line 1: empty")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("\n".join([*texts, "", ""]).encode())))
     assert [json.loads(line)["label"] for line in command("predict", run)[1].splitlines()] == ["good", "bad"]
     odd = f"{texts[0]}\u2028and {texts[1]}\x0cagain\r\n{texts[1]}"  # two lines
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(odd.encode())))

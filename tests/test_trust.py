@@ -136,11 +136,8 @@ def test_the_table_that_training_split_is_known_again(place, tmp_path, directory
 def test_a_damaged_calibration_is_refused(run, kept):
     card = json.loads((run / "headwise.json").read_text())
     (run / "headwise.json").write_text(json.dumps(card | {"settings": kept}))
-    if kept == []:  # as empty as none
-        assert headwise.load(run).classification.fitted.temperature == 1
-    else:
-        with pytest.raises(InputError, match="expected temperature, rule and scope"):
-            headwise.load(run)
+    with pytest.raises(InputError, match=r"expected temperature, rule and scope|not as headwise writes it"):
+        headwise.load(run)
 
 
 def test_a_directory_of_other_tools_has_a_temperature_of_one(run, place):

@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict, replace
 from itertools import chain
 from numbers import Integral
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
 from headwise.audit import of_data
 from headwise.checking.findings import with_data
@@ -86,23 +87,21 @@ def train(
     if place is not None and resume and options.get("precision") is None:
         options["precision"] = begun_in(place / CHECKPOINTS)
     job = prepared(train, valid, test, str(model), options, narrator)
-    with ExitStack() as stack:
+    with nullcontext() if place is None else made(place, anew=overwrite and not resume):
+        with trackers(report_to, place or Path(), asdict(job.recipe)) as listeners:
+            before = judged_before(job, narrator) if with_baselines else ()
+            first = attempt(job, narrator, place, resume, listeners)
+        try:
+            more = (attempt(job.again((job.recipe.seed + number) % 2**32), narrator) for number in range(1, seeds))
+            finished = best_of(chain([first], more), before, narrator)
+            finished = looked_through(finished, job, narrator)
+            if place is not None:
+                write_run(place, finished, model_card(finished, job, seeds))
+        except KeyboardInterrupt:
+            narrator.say(f"stopped after training{GOES_ON if place else ''}")
+            raise
         if place is not None:
-            stack.enter_context(made(place, anew=overwrite and not resume))
-        listeners = stack.enter_context(trackers(report_to, place or Path(), asdict(job.recipe)))
-        before = judged_before(job, narrator) if with_baselines else ()
-        first = attempt(job, narrator, place, resume, listeners)
-    try:
-        others = (attempt(job.again(job.recipe.seed + more), narrator) for more in range(1, seeds))
-        finished = best_of(chain([first], others), before, narrator)
-        finished = looked_through(finished, job, narrator)
-        if place is not None:
-            write_run(place, finished, model_card(finished, job, seeds))
-    except KeyboardInterrupt:
-        narrator.say(f"stopped after training{GOES_ON if place else ''}")
-        raise
-    if place is not None:
-        shutil.rmtree(place / CHECKPOINTS, ignore_errors=True)
+            shutil.rmtree(place / CHECKPOINTS, ignore_errors=True)
     return finished
 
 
@@ -133,17 +132,28 @@ def begun_in(checkpoints: Path) -> Precision | None:
 
 @contextmanager
 def made(place: Path, anew: bool) -> Iterator[None]:
-    """A run's directory, with what trackers and checkpoints left there removed first if it is to begin anew.
+    """A run's directory for this run alone, with what trackers and checkpoints left there removed first if it is to
+    begin anew.
 
-    Where the block leaves it empty it is removed again. Raises InputError where it cannot be made.
+    Where the block leaves it empty it is removed again. Raises InputError where it cannot be made, or another run
+    writes to it.
     """
-    for name in (CHECKPOINTS, *TRACKERS) if anew else ():
-        shutil.rmtree(place / name, ignore_errors=True)
     new = not place.exists()
     make_folder(place / CHECKPOINTS)
+    lock = FileLock(place / CHECKPOINTS / "lock")  # lost with the process, however that ends
     try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(f"{place}: another run writes here; wait for it, or choose another --out") from None
+    try:
+        for name in TRACKERS if anew else ():
+            shutil.rmtree(place / name, ignore_errors=True)
+        for old in (place / CHECKPOINTS).glob("step-*") if anew else ():
+            shutil.rmtree(old, ignore_errors=True)
         yield
     finally:
+        lock.release()
+        Path(lock.lock_file).unlink(missing_ok=True)
         with suppress(OSError):  # what holds something stays
             (place / CHECKPOINTS).rmdir()
             if new:
@@ -168,6 +178,8 @@ def attempt(
             state = run(job, place, resume, [bar, *listeners], narrator)
         finally:
             bar.close()
+        if state.step < job.recipe.steps(len(job.train)):
+            narrator.say(f"stopped early: {job.recipe.patience} evaluations without a better {job.metric} (--patience)")
         if not state.collapsed:
             break
         found = f"seed {job.recipe.seed} came to nothing: every validation row gets the same answer"

@@ -143,7 +143,7 @@ class Model:
                 "or --input with a table of two text columns"
             )
         if not trained.get("pair") and True in pairs:
-            raise InputError("this model was trained on single texts, found pairs; name one with --text-column")
+            raise InputError("this model was trained on single texts, found pairs; give one text for each")
 
     def refuse_half_pairs(self, texts: Sequence[Text]) -> None:
         """Raise InputError at the first pair that lacks a text; those of a table were looked at when it was read."""
@@ -222,6 +222,8 @@ class Model:
         empty, place = empty_texts(records, columns, type(self.task))
         if columns.pair is not None and empty.any():
             raise InputError(f"{place}; write one or delete the row")
+        if empty.any():
+            notes.append(f"{place} ({int(empty.sum())} such rows in all): what is answered to nothing means nothing")
         rows = {name: records.table[name].to_pylist() for name in records.columns}
         return self.task.texts(records, columns), rows, [*notes, *columns.notes]
 
@@ -337,19 +339,20 @@ def load(directory: str | Path, precision: Precision = "float32") -> Model:
     if (place / CHECKPOINTS).is_dir() and not (place / CARD).exists():
         raise InputError(f"{place}: training has not finished here; go on with the same command and --resume")
     card = json_object(place / CARD)
-    if not all(isinstance(card.get(name) or {}, dict) for name in ("sha256", "columns", "settings")):
+    parts = [card.get(name) for name in ("sha256", "columns", "settings")]
+    if not all(part is None or isinstance(part, dict) for part in parts):
         raise InputError(f"{place / CARD}: not as headwise writes it; take a whole copy")
-    for name, digest in card.get("sha256", {}).items():
+    for name, digest in (card.get("sha256") or {}).items():
         if not (place / name).exists() or sha256(place / name) != digest:
             raise InputError(f"{place / name}: not the file that was saved (its sha256 differs); take a whole copy")
     config = read_config(place)
     kind = named(card["task"]) if "task" in card else usual(config)
     if kind is None:
         raise InputError(f"{place / 'config.json'}: no head for a task of ours; fine-tune it: headwise train")
-    engine, purpose = engine_of(place, card.get("sha256", {})), kind.purpose
+    engine, purpose = engine_of(place, card.get("sha256") or {}), kind.purpose
     checkpoint = read_model(place, purpose=purpose) if engine is None else read_graph(place, engine, purpose)
     most = json_object(place / "tokenizer_config.json").get("model_max_length") or math.inf
-    if not isinstance(most, int | float) or most < 3:
+    if not isinstance(most, int | float) or not most >= 3:
         raise InputError(f"{place / 'tokenizer_config.json'}: model_max_length is no length; fetch the file again")
     most = int(min(most, checkpoint.max_length))
     windows = windows_of(card, place)

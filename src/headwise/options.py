@@ -59,10 +59,13 @@ def weights(given: str) -> str | dict[str, float]:
 
 
 def typed() -> list[str]:
-    """The lines of standard input that hold something. Raises InputError where it is not UTF-8."""
+    """The lines of standard input. Raises InputError where one is empty, as answers have to match, or not UTF-8."""
     try:
-        text = sys.stdin.buffer.read().decode()
-        return [line for line in io.StringIO(text, None).read().split("\n") if line.strip()]
+        text = sys.stdin.buffer.read().decode() if sys.stdin else ""
+        lines = io.StringIO(text, None).read().rstrip().split("\n")
+        if empty := next((number for number, line in enumerate(lines, 1) if not line.strip()), 0):
+            raise InputError(f"standard input, line {empty}: empty, expected a text; leave the line out")
+        return lines
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise InputError(f"standard input, line {line}: not UTF-8; convert it: iconv -f ENCODING -t UTF-8") from None

@@ -62,6 +62,8 @@ class Index:
         """
         if top_k < 1:
             raise InputError(f"top_k is {top_k}, expected 1 or more")
+        if least is not None and not 0 <= least <= 1:
+            raise InputError(f"--least is {least:g}, expected a chance from 0 to 1")
         if least is not None and self.task.calibration is None:
             raise InputError("this model never learnt how sure it can be (it takes validation rows with right texts)")
         if not len(queries):

@@ -332,6 +332,11 @@ def test_refused_places(tmp_path):
     refused(str(tmp_path / "folder.csv"), "is a folder")
 
 
+def test_a_pipe_is_refused_as_messages_read_a_file_again(tmp_path):
+    os.mkfifo(tmp_path / "x.csv")
+    refused(str(tmp_path / "x.csv"), "is a pipe or a device", "save it as one first")
+
+
 def test_refused_options(file):
     refused(file("x.jsonl", '{"a": 1}'), "delimiter", delimiter=",")
     refused(file("x.csv", "a||b\n1||2\n"), "'||'", "one character", delimiter="||")

@@ -368,9 +368,12 @@ def test_search_gives_ranked_hits_with_scores_or_none(films, table, tmp_path, ru
     assert (first["query"], first["hits"][0]["text"], second["hits"][0]["text"]) == (films[0][0], PARTNERS[0], "好看")
     assert first["hits"][0]["document"] == 0 and 0.5 <= first["hits"][0]["score"] <= 1
     assert [hit["cosine"] for hit in first["hits"]] == sorted([h["cosine"] for h in first["hits"]], reverse=True)
-    assert command("search", place, "--documents", file, "--least", "1.1", films[0][0])[1] == (
+    assert command("search", place, "--documents", file, "--least", "1", films[0][0])[1] == (
         json.dumps({"query": films[0][0], "hits": []}) + "\n"
     )
+    for least in ("1.1", "nan"):
+        status, _, said = command("search", place, "--documents", file, "--least", least, films[0][0])
+        assert status == 2 and f"--least is {least}, expected a chance from 0 to 1" in said
 
 
 def test_search_refuses_what_it_cannot_do(films, table, tmp_path, run_of, command, directory_of):

@@ -90,7 +90,7 @@ def test_a_pair_is_filled_too(directory):
             r"text 2, 'a fine film', has no \[MASK\]; write it where a word is missing",
         ),
         (["film " * 99 + "[MASK]"], r"has no \[MASK\] in the 66 tokens the model reads"),
-        ("a [MASK] film", "predict takes a list of texts"),
+        ("a [MASK] film", "expected a list of texts, found one string"),
     ],
 )
 def test_texts_with_nothing_to_fill_are_refused(texts, told, directory):

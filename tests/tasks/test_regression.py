@@ -175,6 +175,17 @@ def test_what_is_no_finite_number_is_refused_with_its_line(wrong, films, table, 
         headwise.train(file, file, task="regression", quiet=True)
 
 
+def test_numbers_that_float32_cannot_tell_apart_are_refused_before_training(films, directory_of):
+    texts = [text for text, _ in films] * 2
+    for numbers, said in [
+        ([1.7e9 + 10 * (row % 2) for row in range(len(texts))], r"lie around 1\.7e\+09 and differ by 5, too little"),
+        ([3.4e38 * (-1) ** row for row in range(len(texts))], "row 1: label is '3.4e\\+38', expected a finite number"),
+    ]:
+        rows = {"text": texts, "label": numbers}
+        with pytest.raises(InputError, match=said):
+            headwise.train(rows, rows, model=directory_of("bert"), task="regression", quiet=True)
+
+
 def test_one_number_only_lists_and_options_of_classes_are_refused(run_of, films, table, tmp_path):
     texts = [text for text, _ in films]
     same = table(tmp_path / "same.tsv", [(text, "2.50") for text in texts], "text", "score")

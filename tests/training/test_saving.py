@@ -17,6 +17,7 @@ import torch
 import headwise
 from headwise.errors import InputError
 from headwise.families.checkpoint import read_model
+from headwise.finetune import made
 from headwise.training import saving
 from headwise.training.loop import State
 from headwise.training.optimizers import optimizer
@@ -178,6 +179,39 @@ def test_a_run_goes_on_in_its_precision_though_the_processor_now_seems_faster_in
     monkeypatch.setattr("headwise.core.kernels.bfloat16_pays", lambda: begun == "float32")
     assert command(*words, "--out", killed, "--resume")[0] == 0
     assert same_weights(killed, finished)
+
+
+def test_two_runs_never_write_to_one_directory(job, killed, command):
+    words, _ = job
+    with made(killed, anew=False):
+        code, _, said = command(*words, "--out", killed, "--resume")
+    assert code == 2 and "another run writes here; wait for it, or choose another --out" in said
+    assert steps_in(killed) == [4, 8] and not (killed / "checkpoints/lock").exists()
+
+
+def test_a_name_may_be_as_long_as_any(job, command, tmp_path):
+    words, finished = job
+    place = tmp_path / ("n" * 255)
+    assert command(*words, "--out", place)[0] == 0 and same_weights(place, finished)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("headwise.json", "[]"),
+        ("headwise.json", '{"sha256": []}'),
+        ("headwise.json", '{"task": [1]}'),
+        ("headwise.json", "[" * 100_000),
+        ("tokenizer_config.json", '{"model_max_length": NaN}'),
+    ],
+)
+def test_what_was_edited_by_hand_is_refused_in_a_line(file, content, job, tmp_path, command):
+    place = shutil.copytree(job[1], tmp_path / "run")
+    if file != "headwise.json":
+        (place / "headwise.json").unlink()
+    (place / file).write_text(content)
+    code, _, said = command("predict", place, "a fine film")
+    assert code == 2 and said.startswith("error: ") and said.count("\n") == 1
 
 
 def test_a_run_that_replaces_a_finished_one_can_be_resumed_too(job, killed, command):

@@ -148,7 +148,7 @@ def findings(
 def as_text(right: Sequence[Sequence[str]], given: Sequence[str]) -> str:
     """The scores by length of the answer, for the terminal."""
     table = grouped("", "answer", [length(one) for one in right], row_scores(right, given))
-    lines = [f"{'words':>12}  {'rows':>7}  {'F1':>6}  {'exact':>6}"]
+    lines = [f"{'length':>12}  {'rows':>7}  {'F1':>6}  {'exact':>6}"]
     lines += [f"{name:>12}  {rows:>7,}  {f1:6.3f}  {exact:6.3f}" for name, f1, exact, rows in table.rows]
     return "\n".join(lines)
 

@@ -16,22 +16,23 @@ _PAIRS = (
     ("text_a", "text_b"), ("text1", "text2"), ("sentence1", "sentence2"), ("sentence_a", "sentence_b"),
     ("question1", "question2"), ("premise", "hypothesis"), ("query", "passage"), ("query", "document"),
     ("question", "context"), ("question", "passage"), ("question", "paragraph"),
-    ("问题", "文章"), ("问题", "段落"), ("问题", "上下文"), ("问题", "篇章"),
+    ("问题", "文章"), ("问题", "段落"), ("问题", "上下文"), ("问题", "篇章"), ("问题", "原文"), ("查询", "文档"),
     ("anchor", "positive"), ("question", "answer"),
     ("文本1", "文本2"), ("句子1", "句子2"), ("问题1", "问题2"), ("文本a", "文本b"), ("句子a", "句子b"),
-    ("问题", "答案"),
+    ("问题", "答案"), ("问题", "回答"),
 )  # fmt: skip
 _TEXTS = (
     "text", "sentence", "content", "review", "review_text", "review_body", "comment", "message", "utterance", "query",
     "question", "headline", "title", "body", "tweet", "post", "document", "description", "tokens", "words",
     "texts", "sentences",
-    "文本", "内容", "句子", "评论", "评论内容", "评价", "留言", "正文", "新闻", "标题", "问题",
+    "文本", "内容", "句子", "评论", "评论内容", "评价", "留言", "正文", "新闻", "标题", "问题", "字", "词",
 )  # fmt: skip
 _LABELS = (
     "label", "labels", "target", "class", "category", "intent", "sentiment", "topic", "stars", "rating", "score", "y",
     "tags", "ner_tags", "ner", "tag", "entities", "spans", "answers", "answer",
     "gold_label", "is_duplicate", "similarity", "similarity_score", "relatedness_score",
-    "标签", "类别", "分类", "意图", "情感", "情感倾向", "类型", "主题", "星级", "评分", "答案", "回答",
+    "标签", "类别", "分类", "意图", "情感", "情感倾向", "情感标签", "类型", "主题", "星级", "评分", "答案", "回答",
+    "标注", "实体",
 )  # fmt: skip
 
 

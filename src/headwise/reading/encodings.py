@@ -100,7 +100,8 @@ def _from_gb18030(name: str, data: bytes, position: int) -> bytes:
         text = ""
     if _reads_as_chinese(text):
         return text.encode()
-    remedy = "repair it" if whole > damaged else "convert the file to UTF-8, for example: iconv -f ENCODING -t UTF-8"
+    converted = "convert the file to UTF-8, one of Western Excel for example: iconv -f CP1252 -t UTF-8"
+    remedy = "repair it" if whole > damaged else converted
     rest = "the rest is mostly UTF-8" if whole > damaged else "nor does the file read as GB18030 or UTF-16"
     column = position - data.rfind(b"\n", 0, position)
     raise InputError(

@@ -22,6 +22,7 @@ from headwise.reading.encodings import load, unreadable
 from headwise.reading.objects import objects
 from headwise.reading.records import Records, is_nested, text_array
 
+THREADED = 2**24  # bytes; a thread that lets go of the last ones after Python has ended would abort the process
 _KINDS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".parquet": "parquet"}
 _BLOCK = 1 << 24  # bytes of a delimited file that Arrow parses at a time
 _CHUNK = 4096  # objects of a JSON file made columns at a time
@@ -44,6 +45,8 @@ def read(path: str | os.PathLike[str], *, delimiter: str | None = None, quote: b
         raise InputError(f"{name}: a delimiter and quoting belong to .csv and .tsv; leave them out for .{kind}")
     if os.path.isdir(name):
         raise InputError(f"{name}: is a folder, expected a file; name one of the files in it")
+    if os.path.exists(name) and not os.path.isfile(name):  # messages read it again, to tell lines
+        raise InputError(f"{name}: is a pipe or a device, expected a file; save it as one first")
     if kind == "parquet":
         return _read_parquet(name)
     data, notes = load(name)
@@ -164,11 +167,13 @@ def _header(name: str, data: bytes, dialect: _Dialect) -> tuple[list[str], int]:
 
 def _refuse_names(where: str, names: Sequence[str]) -> None:
     """Raises InputError where a column has no name, or two have the same."""
+    seen: set[str] = set()
     for number, column in enumerate(names):
         if not column.strip():
             raise InputError(f"{where}: column {number + 1} of {len(names)} has no name; name it in the header")
-        if column in names[:number]:
+        if column in seen:
             raise InputError(f"{where}: two columns are named {excerpt(column)}; rename or remove one")
+        seen.add(column)
 
 
 def _misquoted(name: str, row: _Row) -> InputError:
@@ -194,7 +199,7 @@ def _refuse_malformed(name: str, data: bytes, dialect: _Dialect, names: Sequence
 def _parse(data: bytes, start: int, names: Sequence[str], dialect: _Dialect, block: int) -> pa.Table:
     return pa.csv.read_csv(
         pa.BufferReader(pa.py_buffer(data).slice(start)),
-        pa.csv.ReadOptions(column_names=names, block_size=min(block, 2**31 - 1)),
+        pa.csv.ReadOptions(column_names=names, block_size=min(block, 2**31 - 1), use_threads=len(data) > THREADED),
         pa.csv.ParseOptions(
             delimiter=dialect.delimiter,
             quote_char='"' if dialect.quote else False,

@@ -189,7 +189,13 @@ class TextTokenizer:
             capped = [self.capped(text) for text in texts]
             encodings = self.tokenizer.encode_batch(capped)
         except (TypeError, ValueError):  # how tokenizers refuses half a surrogate pair, too
-            raise InputError("expected texts, or pairs of texts, in valid Unicode; found something else") from None
+            odd = (
+                str(at + 1) for at, text in enumerate(texts) if not isinstance(text, str | tuple | list | np.ndarray)
+            )
+            which = next((f" at text {number}" for number in odd), "")
+            raise InputError(
+                f"expected texts, or pairs of texts, in valid Unicode; found something else{which}"
+            ) from None
         parts = np.ones(len(texts))  # of each text, how many times what was read it is
         for row, text in enumerate(texts):
             if characters(capped[row]) == characters(text):
@@ -282,8 +288,11 @@ def json_object(file: Path) -> dict[str, Any]:
     if not file.exists():
         return {}
     try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("no object")
+        return found
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{file}: not valid JSON ({error}); fetch the file again") from None
 
 

@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import re
+import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
@@ -46,7 +47,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     name = os.fspath(path)
     if not Path(name).name:
         raise InputError(f"{name or 'the path'}: names no file; name one in it")
-    part = Path(name).with_name(f".{Path(name).name}.{os.getpid()}.part")
+    part = Path(name).with_name(f".{secrets.token_hex(6)}.part")  # not of the name, which may be as long as any
     try:
         with part.open("wb") as file:
             yield file

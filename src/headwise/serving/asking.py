@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -81,7 +82,7 @@ class Call:
         if found is None:
             kinds = ", ".join(f"{one.name} ({one.model.task.name})" for one in models.values())
             raise Refused(422, "Validation", f"this takes a model {what}; here are {kinds}")
-        self.headers |= {"x-model": found.name.encode("ascii", "replace").decode(), "x-model-version": found.version}
+        self.headers |= {"x-model": quote(found.name, safe=" "), "x-model-version": found.version}
         return found
 
     async def ask(

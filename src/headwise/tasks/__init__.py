@@ -25,7 +25,7 @@ TASKS: dict[str, type[Task]] = {
 
 def named(name: str) -> type[Task]:
     """The task of this name. Raises InputError where there is none."""
-    if name not in TASKS:
+    if not isinstance(name, str) or name not in TASKS:
         raise InputError(f"task {name!r}: expected {', '.join(TASKS)}")
     return TASKS[name]
 

@@ -29,6 +29,8 @@ from headwise.tasks.windowed import Windowed
 
 MOSTLY = 0.9  # of a column's values are numbers where it is one of numbers
 NUMBER = r"^\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*$"
+LARGEST = 1e30  # of a number; what a model makes of one may be larger, and float32 ends at 3.4e38
+STEPS = 1000  # of float32 that numbers must differ by
 
 
 @dataclass(frozen=True)
@@ -121,9 +123,14 @@ class Regression(Windowed):
         return numbers(records, columns.target)
 
     def settled(self, class_weights: str | Mapping[str, float], label_smoothing: float, truth: Array) -> Regression:
-        """With the mean and the spread of the training rows."""
+        """With the mean and the spread of training rows. Raises InputError where float32 does not tell them apart."""
         super().settled(class_weights, label_smoothing, truth)
         spread = float(truth.std()) or 1.0
+        if spread < STEPS * np.spacing(np.float32(abs(truth.mean()))):
+            raise InputError(
+                f"the numbers lie around {truth.mean():.6g} and differ by {spread:.2g}, too little beside that for a "
+                f"model's float32; subtract {truth.mean():.6g} from each"
+            )
         return replace(self, mean=float(truth.mean()), spread=spread, scale=4 * spread)
 
     @torch.no_grad()
@@ -199,7 +206,7 @@ def numbers(records: Records, column: str) -> Array:
     wrong = pc.invert(pc.match_substring_regex(values, NUMBER))
     if not pc.any(wrong).as_py():
         found = floats(values)
-        wrong = pa.array(np.abs(found) > np.finfo(np.float32).max)
+        wrong = pa.array(np.abs(found) > LARGEST)
         if not pc.any(wrong).as_py():
             return found
     row = pc.index(wrong, True).as_py()

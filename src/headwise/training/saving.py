@@ -38,7 +38,7 @@ def whole(place: Path) -> Iterator[Path]:
     Raises InputError where the disk is full or nothing may be written, and leaves place as it was.
     """
     try:
-        new = (place if place.is_dir() else place.parent) / f".{place.name}.{secrets.token_hex(6)}"
+        new = (place if place.is_dir() else place.parent) / f".{secrets.token_hex(6)}"
         new.mkdir(parents=True)
     except OSError as error:
         raise unwritable(place, error) from None

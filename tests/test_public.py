@@ -47,6 +47,8 @@ def test_train_predict_evaluate_load(directory_of, films, table, tmp_path, monke
             ask("a fine film")
     with pytest.raises(headwise.InputError, match="found a table; give one column of it"):
         model.predict({"text": ["a fine film"]})
+    with pytest.raises(headwise.InputError, match="text 2 is 'nan', expected a text"):
+        model.predict(["a fine film", float("nan")])
     with pytest.raises(headwise.InputError, match="trained on single texts, found pairs"):
         model.explain(("a fine film", "dull"))
     with pytest.raises(headwise.InputError, match="no option is called txt_column; of a table one may say task, text_"):

@@ -17,7 +17,7 @@ import torch
 
 from headwise.core.prepacked import prepack
 from headwise.core.transformer import HeadedEncoder
-from headwise.errors import InputError
+from headwise.errors import InputError, excerpt
 from headwise.families.checkpoint import Checkpoint, read_config, read_model, write_model
 from headwise.families.graph import Graph, engine_of, read_graph
 from headwise.families.hub import sha256
@@ -110,6 +110,8 @@ class Model:
     ) -> tuple[Examples, torch.Tensor]:
         """Texts made ready for the model, and what it makes of them."""
         texts = listed(texts)
+        if not isinstance(texts, Texts):
+            refuse_missing(texts)
         self.refuse_other_kind(texts)
         self.refuse_half_pairs(texts)
         examples = self.task.examples(self.tokenizer, texts)
@@ -143,7 +145,9 @@ class Model:
                 "or --input with a table of two text columns"
             )
         if not trained.get("pair") and True in pairs:
-            raise InputError("this model was trained on single texts, found pairs; give one text for each")
+            raise InputError(
+                "this model was trained on single texts, found pairs; give single ones, of a table by --text-column"
+            )
 
     def refuse_half_pairs(self, texts: Sequence[Text]) -> None:
         """Raise InputError at the first pair that lacks a text; those of a table were looked at when it was read."""
@@ -295,6 +299,13 @@ def listed(texts: Any) -> Sequence[Text]:
     if not isinstance(texts, Iterable):
         raise InputError(f"expected a list of texts, found a {type(texts).__name__}")
     return list(texts)
+
+
+def refuse_missing(texts: Sequence[Any]) -> None:
+    """Raise InputError at the first of some texts or pairs that is neither."""
+    for number, text in enumerate(texts, 1):
+        if not isinstance(text, str | tuple | list | np.ndarray):
+            raise InputError(f"text {number} is {excerpt(str(text))}, expected a text; give one or leave it out")
 
 
 def reported(

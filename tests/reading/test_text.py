@@ -19,11 +19,6 @@ NEWER, OLDER = ["tokenizer.json"], ["vocab.txt", "vocab.json", "merges.txt", "to
 HARD = ["a fine film", "A FINE  Film!\tÉté", "这部电影, 好看吗?", "", " ", "un[SEP]known zebra 😀", "film's\nend 12.5%"]
 
 
-def test_what_is_no_text_is_told_by_its_number(ours):
-    with pytest.raises(InputError, match="found something else at text 3"):
-        ours("bert").encode(["a", "b", None, float("nan")])
-
-
 @pytest.fixture
 def ours(directory_of):
     return lambda family, most=64: TextTokenizer.read(directory_of(family), most)

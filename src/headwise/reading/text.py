@@ -189,13 +189,7 @@ class TextTokenizer:
             capped = [self.capped(text) for text in texts]
             encodings = self.tokenizer.encode_batch(capped)
         except (TypeError, ValueError):  # how tokenizers refuses half a surrogate pair, too
-            odd = (
-                str(at + 1) for at, text in enumerate(texts) if not isinstance(text, str | tuple | list | np.ndarray)
-            )
-            which = next((f" at text {number}" for number in odd), "")
-            raise InputError(
-                f"expected texts, or pairs of texts, in valid Unicode; found something else{which}"
-            ) from None
+            raise InputError("expected texts, or pairs of texts, in valid Unicode; found something else") from None
         parts = np.ones(len(texts))  # of each text, how many times what was read it is
         for row, text in enumerate(texts):
             if characters(capped[row]) == characters(text):

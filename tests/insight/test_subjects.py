@@ -14,8 +14,9 @@ from headwise.families.checkpoint import read_model
 from headwise.insight.attribution import METHODS
 from headwise.insight.explain import explain
 from headwise.insight.subject import of_likeness, subject_of
-from headwise.insight.words import pieces
+from headwise.insight.words import pieces, tagged_pieces
 from headwise.reading.text import TextTokenizer
+from headwise.reading.words import read_words, spans_in
 from headwise.tasks.feature_extraction import FeatureExtraction
 from headwise.tasks.question_answering import QuestionAnswering
 from headwise.tasks.regression import Regression
@@ -74,6 +75,19 @@ def test_a_tag_is_read_at_the_words_first_piece(made):
     firsts = [int(np.argmax(own.word_of == number)) for number in range(len(own.words))]
     chances = model(*own.packed()).softmax(-1)[firsts, 1:].max(-1).values
     assert surest.about == own.words[int(chances.argmax())].text
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+@pytest.mark.parametrize("text", [TEXT, "这部电影很好看，she smiles 12.5", "film's 😀 (warm)and funny", "ééé film"])
+def test_tags_are_explained_of_the_very_tokens_they_are_read_at(family, text, directory_of):
+    task, tokenizer = TokenClassification(TAGS), TextTokenizer.read(directory_of(family), 66)
+    own, examples = tagged_pieces(tokenizer, text), task.examples(tokenizer, [text])
+    assert own.ids.tolist() == examples.tokens.ids.tolist()
+    read = read_words(tokenizer, [text], [spans_in(text)])
+    firsts = [int(np.argmax(own.word_of == number)) for number in range(len(own.words))]
+    assert firsts == sorted({first for first in read.first.tolist() if first >= 0})
+    assert [text[word.start : word.end] for word in own.words] == [word.text for word in own.words]
+    assert (own.word_of >= 0).sum() == len(own.ids) - 2
 
 
 def test_a_word_that_goes_leaves_a_mask(made):

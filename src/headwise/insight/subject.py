@@ -14,9 +14,10 @@ from headwise.core.transformer import HeadedEncoder
 from headwise.errors import InputError, excerpt, listing
 from headwise.insight.explanation import Array, Measure
 from headwise.insight.question import Odds, Pieces, Question
-from headwise.insight.words import pieces
+from headwise.insight.words import pieces, tagged_pieces
 from headwise.reading.tags import OUTSIDE
 from headwise.reading.text import Text, TextTokenizer
+from headwise.reading.words import singles
 from headwise.tasks.feature_extraction import FeatureExtraction
 from headwise.tasks.fill_mask import FillMask
 from headwise.tasks.question_answering import QuestionAnswering
@@ -200,7 +201,7 @@ def subject_of(
         own = in_place(own)
         return of_answer(model, own, task.longest), own
     if isinstance(task, TokenClassification):
-        own = in_place(own)
+        own = in_place(tagged_pieces(tokenizer, singles([text])[0]))
         return of_tag(model, task.labels, own, word), own
     if isinstance(task, TextClassification):
         return of_labels(model, task), own

@@ -11,8 +11,10 @@ import numpy.typing as npt
 import rjieba
 from tokenizers import Encoding
 
+from headwise.errors import InputError
 from headwise.insight.question import Pieces, Word
 from headwise.reading.text import Text, TextTokenizer
+from headwise.reading.words import ends_of, read_words, spans_in
 
 Spans = npt.NDArray[np.int64]  # [… 2] where each starts and ends
 
@@ -36,6 +38,32 @@ def pieces(tokenizer: TextTokenizer, text: Text) -> Pieces:
     return Pieces(
         text, *numbered(tokenizer, encoding), tuple(encoding.tokens), tuple(words), word_of, tokenizer.mask_id
     )
+
+
+def tagged_pieces(tokenizer: TextTokenizer, text: str) -> Pieces:
+    """One text as a model reads it that tags words: no token is of two words, and each Chinese character is one.
+
+    Raises InputError for a text longer than the model reads at once.
+    """
+    spans = spans_in(text)
+    read = read_words(tokenizer, [text], [spans])
+    if len(read.counts) != 1 or read.counts[0] > 1:
+        raise InputError(f"the text is longer than the {tokenizer.max_length:,} tokens the model reads; explain a part")
+    with tokenizer.lock:
+        before, after = ends_of(tokenizer.tokenizer)
+    ids = read.tokens.ids.astype(np.int64)
+    begins, shared = (read.first >= 0) & ~read.shared, read.shared
+    word_of = np.full(len(ids), -1)
+    inside = np.arange(len(before), len(ids) - len(after))
+    word_of[inside] = np.searchsorted(read.first[begins], inside, "right") - 1
+    words: list[Word] = []
+    for (start, end), new, joins in zip(spans.tolist(), begins, shared, strict=True):
+        if joins:  # its letters touch those of the word before
+            start = words.pop().start
+        if new or joins:
+            words.append(Word(text[start:end], start, end))
+    names = tuple(str(tokenizer.tokenizer.id_to_token(number)) for number in ids.tolist())
+    return Pieces(text, ids, np.zeros_like(ids), names, tuple(words), word_of, tokenizer.mask_id)
 
 
 def numbered(tokenizer: TextTokenizer, encoding: Encoding) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

@@ -32,7 +32,7 @@ WRONG = "labels that look wrong"
 FOLDS = 5
 LEAST = 200  # rows: of fewer the share of wrong labels is not estimated
 FITTED = 10_000  # rows at most that the noise is fitted to, for time's sake
-PRECISION = 0.97  # the mean chance of being wrong of what is said; of it true is a little less, as noise is not uniform
+PRECISION = 0.97  # the mean chance of being wrong of what is said; a little fewer are wrong, as noise is not uniform
 POWER = 0.2  # a smaller share of wrong labels found is none worth looking for: texts are too hard to tell apart
 MOST = 0.2  # a larger share of labels that are any at all is no noise: labels have little to do with texts
 USUAL = 0.01  # the share of wrong labels with which POWER is reckoned where fewer are
@@ -136,7 +136,7 @@ def of_several(views: list[Floats], truth: npt.NDArray[np.bool_], names: Any) ->
 
 
 def logarithm(probabilities: Floats) -> Floats:
-    """None of which is endless."""
+    """Of probabilities clipped so that none is endless."""
     return np.asarray(np.log(np.clip(probabilities, 1e-6, 1)))
 
 

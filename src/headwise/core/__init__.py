@@ -1,1 +1,2 @@
-"""The Transformer itself, to be read in this order: packed, spec, kernels, attention, transformer."""
+"""The Transformer itself, to be read in this order: packed, spec, kernels, attention, transformer; then prepacked
+(inference) and padded (export)."""

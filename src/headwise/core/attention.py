@@ -75,7 +75,7 @@ def visible(targets: Tensor, sources: Tensor, layer: spec.Attention) -> Tensor |
 
 
 def dense_mask(targets: Lengths, sources: Lengths, layer: spec.Attention) -> Tensor:
-    """The whole mask of a batch written out, true where seen: for tests and for reading. [n m]"""
+    """The whole mask of a batch written out, true where seen. [n m]"""
     same = targets.sequence[:, None] == sources.sequence
     seen = visible(targets.positions, sources.positions, layer)
     return same if seen is None else same & seen

@@ -39,7 +39,7 @@ class Nothing(nn.Module):
 
 
 class Dropout(nn.Dropout):
-    """Dropout by our own kernel; where nothing is dropped nothing is called, as many small calls are much of asking."""
+    """Dropout by our own kernel; skipped where nothing is dropped, as many small calls add up in asking."""
 
     def forward(self, x: Tensor) -> Tensor:
         """[…] -> […]"""

@@ -31,7 +31,7 @@ def pool_of(directory: Path) -> Pool:
 
 
 def files_of(pool: Pool, d_model: int) -> dict[str, Any]:
-    """What says so, for sentence-transformers to make the same vectors."""
+    """The files by which sentence-transformers makes the same vectors."""
     steps = (("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize"))
     module = "sentence_transformers.models."
     modules = [{"idx": i, "name": str(i), "path": path, "type": module + kind} for i, (path, kind) in enumerate(steps)]

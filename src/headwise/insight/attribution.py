@@ -1,7 +1,7 @@
 """What mattered: how much each position of the input pushed the model's answer, by several methods.
 
 A model here is a HeadedEncoder or anything like it: encoder(ids, types, watch, vectors) makes states [n d] of the
-input, head(states) one row of numbers per sequence, and calling it does both.
+input, answers(states) one row of numbers per sequence, and calling it does both.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ MASKED, OTHER = 0.8, 0.1  # of these are hidden by the mask, or by any other tok
 
 @dataclass(frozen=True, eq=False)
 class Whole:
-    """Tokens nothing of which is hidden, and which there are to hide and to hide with."""
+    """Tokens before any is hidden, and the vocabulary that hidden ones are replaced from."""
 
     tokens: Tokens
     tokenizer: TextTokenizer

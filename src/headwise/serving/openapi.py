@@ -74,7 +74,7 @@ PARTS: dict[str, Schema] = {
         {"name": TEXT, "shape": listed(WHOLE)},
     ),
 }
-ITEM, LABEL, VECTOR, LABELS = ref("Item"), ref("Label"), ref("Vector"), listed(ref("Label"))
+ITEM, VECTOR, LABELS = ref("Item"), ref("Vector"), listed(ref("Label"))
 SIMILARITY = only({"source_sentence": WORDS, "sentences": listed(WORDS, 1)})
 
 

@@ -39,7 +39,7 @@ Can = Callable[[Served], bool]
 
 @dataclass(eq=False)
 class Service:
-    """What answers requests. All tokenizers are used by one thread, `reader`: they are not for two at once."""
+    """What answers requests. All tokenizers are used by one thread, `reader`: two would wait for each other."""
 
     shelf: Shelf
     batcher: Batcher

@@ -62,7 +62,7 @@ def predicted(
     if model.training:
         model.eval()
     counts = examples.counts
-    if examples.targets is None and counts is not None:  # rows do not matter before they are pooled: a long one is cut
+    if examples.targets is None and counts is not None:  # rows do not matter yet, a long one may take several passes
         examples = replace(examples, counts=None)
 
     def make(rows: Rows) -> tuple[Tensor, float]:

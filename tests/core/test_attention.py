@@ -306,6 +306,47 @@ def test_dropout_drops_its_share_and_keeps_the_mean(share, dtype):
     assert torch.equal(x.grad, made.detach())
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("heads", "kv_heads"), [(4, 4), (4, 2)])
+def test_attention_with_dropout_has_the_gradients_of_its_formula(heads, kv_heads, dtype):
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(2, heads, 9, 8), (2, kv_heads, 11, 8), (2, kv_heads, 11, 8), (heads, 9, 11)]
+    drawn = [torch.randn(*shape, generator=generator) for shape in shapes]
+    mask = torch.rand(2, 1, 1, 11, generator=generator) > 0.3
+    sides = []
+    for kind, made in ((torch.float32, by_formula), (dtype, kernels.attend)):
+        query, key, value, bias = parts = [part.to(kind, copy=True).requires_grad_() for part in drawn]
+        torch.manual_seed(1)
+        y = made(query, key, value, mask=mask, bias=bias, scale=0.3, dropout=0.2)
+        (y.float() ** 2).sum().backward()
+        sides.append([y, *(part.grad for part in parts)])
+    for plain, ours in zip(*sides, strict=True):
+        assert ours.dtype == dtype and ours.shape == plain.shape
+        assert (plain - ours.float()).abs().max() < (1e-5 if dtype == torch.float32 else 0.05) * plain.abs().max()
+
+
+def by_formula(query, key, value, *, mask, bias, scale, dropout):
+    """Attention with dropout as it is written, its gradients left to PyTorch, with the draws of the kernel."""
+    key, value = (part.repeat_interleave(query.shape[1] // part.shape[1], 1) for part in (key, value))
+    mixing = (query @ key.mT * scale + bias).masked_fill(~mask, -math.inf).softmax(-1)
+    return mixing * kernels.kept(mixing.shape, dropout) / (1 - dropout) @ value
+
+
+def test_dropout_holds_a_byte_a_number_and_attention_its_weights_once():
+    held = []
+
+    def hold(tensor):
+        held.append(tensor)
+        return tensor
+
+    query, key, value = (torch.randn(2, 4, 9, 8, requires_grad=True) for _ in range(3))
+    with torch.autograd.graph.saved_tensors_hooks(hold, lambda tensor: tensor):
+        y = kernels.attend(query, key, value, mask=None, bias=None, scale=None, dropout=0.1)
+        kernels.dropped(y, 0.1)
+    sizes = [(tensor.numel(), tensor.element_size()) for tensor in held]
+    assert sorted(sizes) == sorted([(576, 4)] * 3 + [(648, 4), (648, 1), (576, 1)])
+
+
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_dropout_of_nothing_and_of_all(share):
     x = torch.randn(3, 5)

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from inference import operations
+from measures import operations
 from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification
 

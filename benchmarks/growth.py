@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from inference import most_memory
+from measures import most_memory
 
 from headwise.core.prepacked import prepack
 from headwise.core.transformer import HeadedEncoder, initialise

@@ -29,7 +29,7 @@ from headwise.insight.faithfulness import FEWEST, Perturbed, receipt
 from headwise.insight.question import Pieces, Question
 from headwise.insight.subject import of_labels
 from headwise.insight.words import pieces
-from headwise.training.data import Asked
+from headwise.training.asked import Asked
 
 DRAWS = 2000
 COLUMNS = ("comprehensiveness", "sufficiency", "deletion area", "insertion area", "trusted")

@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import headwise
-from headwise.training.data import Asked
+from headwise.training.asked import Asked
 from headwise.training.inference import predicted
 
 

@@ -23,33 +23,23 @@ alone, or with one peer alone.
 from __future__ import annotations
 
 import argparse
-import gc
 import multiprocessing
 import os
+import pickle
 import platform
+import subprocess
+import sys
 import tempfile
 import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from inference import draw, most_memory, most_products, multiplied
-from transformers import (
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    BertConfig,
-    BertModel,
-    PrinterCallback,
-    Trainer,
-    TrainerCallback,
-    TrainingArguments,
-)
-from transformers.utils import logging as chatter
+from measures import WARM, draw, most_memory, most_products, multiplied
 
 from headwise.families.hub import locate
 from headwise.job import Job, prepared
@@ -59,68 +49,12 @@ from headwise.reading.tables import read
 from headwise.training.frozen import frozen
 from headwise.training.loop import State, Step, training
 from headwise.training.optimizers import optimizer
-from headwise.training.recipe import Recipe
 from headwise.training.vocabulary import vocabulary_in_use
 
-PAD_TO = 128  # of most tutorials
+if TYPE_CHECKING:  # peers import transformers, of which a process that measures our memory must know nothing
+    from peers import Peer, Work
+
 EPOCHS = 3  # of the run that keeping what frozen layers make is for
-WARM = 3  # steps before the clock starts: kernels are chosen, memory is taken
-
-
-@dataclass(frozen=True)
-class Peer:
-    """One way to set up the Trainer."""
-
-    precision: str = "highest"  # of float32 products, as torch has it; or bf16
-    attention: str = "sdpa"
-    compiled: bool = False
-    grouped: bool = True
-    padded: bool = False
-
-    def __str__(self) -> str:
-        words = [{"highest": "fp32", "high": "fp32 high", "medium": "fp32 medium"}.get(self.precision, self.precision)]
-        return ", ".join([*words, self.attention, *["compiled"] * self.compiled, *["grouped"] * self.grouped])
-
-
-@dataclass(frozen=True)
-class Work:
-    """What the Trainer needs to know of a job."""
-
-    model: str
-    texts: list[str]
-    labels: list[int]
-    classes: int
-    max_length: int
-    recipe: Recipe
-
-    @staticmethod
-    def of(job: Job) -> Work:
-        train, classes = job.data.train, len(job.data.task.labels)
-        rows = train.texts.first.to_pylist(), train.truth.tolist()
-        return Work(str(locate(job.name)), *rows, classes, job.tokenizer.max_length, job.recipe)
-
-
-class Clock(TrainerCallback):
-    """Seconds and real tokens of the Trainer's steps after the first WARM.
-
-    Its loader is a batch ahead of it, so what was collated last is not what a step is about.
-    """
-
-    def __init__(self) -> None:
-        self.begin()
-
-    def begin(self) -> None:
-        self.tokens, self.seconds, self.began = 0, 0.0, 0.0
-        self.collated: deque[int] = deque()  # the tokens of batches that no step has taken
-
-    def on_step_begin(self, args, state, control, **_):
-        self.began = time.perf_counter()
-
-    def on_step_end(self, args, state, control, **_):
-        taken = self.collated.popleft()
-        if state.global_step > WARM:
-            self.seconds += time.perf_counter() - self.began
-            self.tokens += taken
 
 
 def rates_of_ours(job: Job, steps: int) -> Iterator[float]:
@@ -137,59 +71,10 @@ def rates_of_ours(job: Job, steps: int) -> Iterator[float]:
             yield sum(one.tokens for one in done) / sum(one.seconds + before for one in done)
 
 
-def rates_of(peer: Peer, work: Work, steps: int) -> Iterator[float]:
-    """The same of the Trainer: each time it begins anew on the model of before, with other rows."""
-    tokenizer = AutoTokenizer.from_pretrained(work.model)
-    cut = tokenizer(work.texts, truncation=True, max_length=PAD_TO if peer.padded else work.max_length)
-    rows = [{name: cut[name][at] for name in cut} | {"labels": label} for at, label in enumerate(work.labels)]
-    model = AutoModelForSequenceClassification.from_pretrained(
-        work.model,
-        num_labels=work.classes,
-        attn_implementation=peer.attention,
-        dtype=torch.float32,  # whatever the file has
-        ignore_mismatched_sizes=True,
-    )
-    if work.recipe.frozen_layers:
-        for part in (model.base_model.embeddings, *model.base_model.encoder.layer[: work.recipe.frozen_layers]):
-            part.requires_grad_(False)
-    clock = Clock()
-
-    def collate(batch: list[dict]) -> dict[str, torch.Tensor]:
-        padding = {"padding": "max_length", "max_length": PAD_TO} if peer.padded else {"padding": True}
-        made = tokenizer.pad(batch, return_tensors="pt", **padding)
-        clock.collated.append(int(made["attention_mask"].sum()))
-        return made
-
-    for seed in range(10**6):
-        clock.begin()
-        with tempfile.TemporaryDirectory() as folder:
-            arguments = TrainingArguments(
-                output_dir=folder,
-                max_steps=steps + WARM,
-                learning_rate=work.recipe.learning_rate,
-                weight_decay=work.recipe.weight_decay,
-                per_device_train_batch_size=work.recipe.batch_size,
-                optim="adamw_torch_fused",
-                train_sampling_strategy="group_by_length" if peer.grouped else "random",
-                bf16=peer.precision == "bf16",
-                torch_compile=peer.compiled,
-                save_strategy="no",
-                logging_strategy="no",
-                report_to=[],
-                disable_tqdm=True,
-                use_cpu=True,
-                seed=seed,
-            )
-            torch.set_float32_matmul_precision("highest" if peer.precision == "bf16" else peer.precision)
-            trainer = Trainer(model, arguments, train_dataset=rows, data_collator=collate, callbacks=[clock])
-            trainer.remove_callback(PrinterCallback)
-            trainer.train()
-            torch.set_float32_matmul_precision("highest")
-        yield clock.tokens / clock.seconds
-
-
 def fastest(work: Work, steps: int, grouped: bool, compiled: tuple[bool, ...]) -> Peer:
     """The best of all set-ups, after a try of each."""
+    from peers import Peer, rates_of
+
     found = {}
     for one in product(("highest", "medium", "bf16"), ("sdpa", "eager"), compiled):
         peer = Peer(*one, grouped=grouped)
@@ -213,6 +98,8 @@ def rows_of(table: Path, words: int | None, most: int) -> object:
 
 def bert_base(place: Path) -> str:
     """The directory of a BERT as large as the base one, of random weights, with the starter's tokenizer."""
+    from transformers import AutoTokenizer, BertConfig, BertModel
+
     torch.manual_seed(0)
     tokenizer = AutoTokenizer.from_pretrained(str(locate("minilm")))
     BertModel(BertConfig(vocab_size=len(tokenizer))).save_pretrained(place)
@@ -224,8 +111,6 @@ def settled(given: argparse.Namespace) -> Job:
     """What both sides train."""
     torch.set_num_threads(given.threads)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    chatter.set_verbosity_error()
-    chatter.disable_progress_bar()
     options = {
         "max_length": given.max_length,
         "batch_size": given.batch_size,
@@ -237,17 +122,29 @@ def settled(given: argparse.Namespace) -> Job:
     return prepared(rows, None, None, given.model, options, Narrator(quiet=True))
 
 
-def memory(given: argparse.Namespace, peer: Peer | None) -> float:
-    """The most that a process has in physical memory which trains some steps, in MiB. None: with headwise."""
-    job = settled(given)
-    if peer is None:
-        next(rates_of_ours(job, given.steps))
-    else:
-        work = Work.of(job)
-        del job  # it holds our model
-        gc.collect()
-        next(rates_of(peer, work, given.steps))
+def given_to_peers(job: Job) -> Work:
+    """The same rows, model and recipe."""
+    from peers import Work
+
+    train = job.data.train
+    rows = train.texts.first.to_pylist(), train.truth.tolist()
+    return Work(str(locate(job.name)), *rows, len(job.data.task.labels), job.tokenizer.max_length, job.recipe)
+
+
+def memory(given: argparse.Namespace) -> float:
+    """The most that this process has in physical memory while headwise trains some steps, in MiB."""
+    rates = rates_of_ours(settled(given), given.steps)
+    next(rates)
     return most_memory()
+
+
+def memory_of(peer: Peer, work: Work, steps: int, threads: int) -> float:
+    """The same of a peer, in a process that knows nothing of headwise."""
+    command = [sys.executable, "-c", "import peers; peers.main()"]
+    told = pickle.dumps((peer, work, steps, threads))
+    return float(
+        subprocess.run(command, input=told, stdout=subprocess.PIPE, check=True, cwd=Path(__file__).parent).stdout
+    )
 
 
 def main() -> None:
@@ -278,8 +175,10 @@ def main() -> None:
 
 def compare(given: argparse.Namespace) -> None:
     """All rounds, and the table."""
+    from peers import Peer, rates_of
+
     job = settled(given)
-    work, lengths = Work.of(job), job.train.lengths
+    work, lengths = given_to_peers(job), job.train.lengths
     print(f"{len(lengths):,} rows of {lengths.mean():.0f} tokens ({lengths.min()} to {lengths.max()})")
     print(f"{given.model}, batches of {given.batch_size}, {given.rounds} rounds of {given.steps} steps")
     print(f"{given.threads} threads, {platform.machine()}, torch {torch.__version__}")
@@ -293,22 +192,24 @@ def compare(given: argparse.Namespace) -> None:
         next(rates)  # compiles
     rounds = [(next(ours), {name: next(rates) for name, rates in theirs.items()}) for _ in range(given.rounds)]
     model, products = job.checkpoint.model, most_products()
-    work = 6 * multiplied(model.encoder.blocks, int(lengths.sum()), len(lengths), model.first_only) / lengths.sum()
-    share = work * float(np.median([mine for mine, _ in rounds])) / max(products.values())
+    each = 6 * multiplied(model.encoder.blocks, int(lengths.sum()), len(lengths), model.first_only) / lengths.sum()
+    share = each * float(np.median([mine for mine, _ in rounds])) / max(products.values())
     print(f"products of 2048 rows, GFLOP/s: {', '.join(f'{name} {one / 1e9:,.0f}' for name, one in products.items())}")
     if not given.frozen_layers:
         print(f"headwise's linear layers, forward and backward: {share:.0%} of the better rate")
     if given.plot is not None:
         theirs_of = {f"{name}: {peers[name]}": [others[name] for _, others in rounds] for name in given.against}
         draw({"headwise": [mine for mine, _ in rounds]} | theirs_of, given.plot)
-    used: dict[str | None, str] = dict.fromkeys((None, *given.against), "")
-    for name in used if given.memory else ():
+    used = dict.fromkeys(("headwise", *given.against), "")
+    if given.memory:
         with multiprocessing.get_context("spawn").Pool(1) as process:
-            used[name] = f"{process.apply(memory, (given, None if name is None else peers[name])):,.0f} MiB"
+            used["headwise"] = f"{process.apply(memory, (given,)):,.0f} MiB"
+        for name in given.against:
+            used[name] = f"{memory_of(peers[name], work, given.steps, given.threads):,.0f} MiB"
     print("\n| | tokens/s | headwise is faster by (smallest to largest of the rounds) | peak memory |")
     print("|---|---|---|---|")
     middle = float(np.median([mine for mine, _ in rounds]))
-    print(f"| headwise, {job.recipe.precision}, random order | {middle:,.0f} | | {used[None]} |")
+    print(f"| headwise, {job.recipe.precision}, random order | {middle:,.0f} | | {used['headwise']} |")
     for name in given.against:
         ratios = sorted(mine / others[name] for mine, others in rounds)
         rate, middle = np.median([others[name] for _, others in rounds]), np.median(ratios)

@@ -26,7 +26,7 @@ from headwise.judging.calibration import calibration, temperature
 from headwise.judging.scope import detection, energy, scope
 from headwise.judging.selective import SURE, rule, selection
 from headwise.model import Model
-from headwise.training.data import Asked
+from headwise.training.asked import Asked
 from headwise.training.inference import features
 
 FALSE_ALARMS = 0.05

@@ -235,7 +235,7 @@ def table() -> Callable[..., Path]:
 def command(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
     """Runs the command line here: exit status, standard output, standard error."""
     from headwise.cli import main
-    from headwise.core.kernels import VARIABLE
+    from headwise.core.plain import VARIABLE
 
     monkeypatch.setenv(VARIABLE, "auto")  # as it was afterwards too, whatever a command chooses
 

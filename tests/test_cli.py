@@ -21,7 +21,8 @@ from safetensors.torch import load_file, save_file
 import headwise
 from headwise.errors import InputError
 from headwise.reading.tables import read
-from headwise.training.data import Asked
+from headwise.tasks import TASKS
+from headwise.training.asked import Asked
 from headwise.training.recipe import Recipe
 
 WEIGHTS = "model.safetensors"
@@ -251,6 +252,7 @@ def test_help_names_every_hyperparameter(command, monkeypatch):
     plain = re.sub(r"\x1b\[[0-9;]*m", "", out)
     options = {f"--{one.name.replace('_', '-')}" for kind in (Recipe, Asked) for one in fields(kind)}
     assert code == 0 and {one for one in options if one not in plain} == set()
+    assert all(task in plain for task in TASKS)
 
 
 def test_every_hyperparameter_reaches_the_recipe(trained, tmp_path):

@@ -1,5 +1,6 @@
 """The public face: these names, and no others."""
 
+import importlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -12,7 +13,10 @@ import headwise
 
 def test_the_public_face():
     assert set(headwise.__all__) == {"InputError", "Model", "Watch", "attention", "check", "load", "train"}
-    assert all(hasattr(headwise, name) for name in headwise.__all__)
+    assert all(hasattr(headwise, name) for name in headwise.__all__) and dir(headwise) == headwise.__all__
+    assert headwise.train is importlib.import_module("headwise.finetune").train
+    with pytest.raises(AttributeError, match="'headwise' has no attribute 'fit'"):
+        _ = headwise.fit
 
 
 def test_attention_is_the_formula():

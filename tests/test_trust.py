@@ -15,7 +15,7 @@ import headwise
 from headwise.errors import InputError
 from headwise.judging.fitted import OUT_OF_SCOPE, UNSURE
 from headwise.tasks.text_classification import TextClassification
-from headwise.training.data import Asked
+from headwise.training.asked import Asked
 from headwise.trust import compared, decided
 
 

@@ -24,7 +24,8 @@ from headwise.families.hub import STARTER, locate
 from headwise.reading.batches import Rows
 from headwise.reading.columns import choose_columns
 from headwise.reading.text import TextTokenizer
-from headwise.training.data import Asked, Data, Source, opened
+from headwise.training.asked import Asked
+from headwise.training.data import Data, Source, opened
 from headwise.training.inference import features
 
 Wait = Callable[[str], AbstractContextManager[None]]

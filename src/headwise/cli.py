@@ -11,18 +11,20 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from headwise.core.kernels import VARIABLE, Kernels
+from headwise.core.plain import VARIABLE, Kernels
 from headwise.errors import InputError
 from headwise.families.hub import STARTER
 from headwise.options import in_fields, options_from, takes, typed, weights
-from headwise.reading.text import Text
 from headwise.serving.limits import Limits
-from headwise.training.data import Asked
+from headwise.training.asked import Asked
 from headwise.training.recipe import Precision, Recipe
+
+if TYPE_CHECKING:
+    from headwise.reading.text import Text
 
 Usage: Any = typer.BadParameter.__base__  # click's error of that name, or that of the copy newer typers bring
 

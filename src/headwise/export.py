@@ -24,7 +24,8 @@ from headwise.reading.batches import packed
 from headwise.reading.text import Text
 from headwise.tasks.fill_mask import FillMask
 from headwise.tasks.text_classification import TextClassification
-from headwise.training.data import Asked, Part, Source
+from headwise.training.asked import Asked
+from headwise.training.data import Part, Source
 from headwise.training.saving import CARD, whole
 
 BUDGET = 0.5  # points a metric may lose

@@ -21,7 +21,8 @@ from headwise.reading.long_texts import MOST_WINDOWS, sizes
 from headwise.reading.text import TextTokenizer, Tokens
 from headwise.tasks.windowed import Windowed
 from headwise.training import few_shot
-from headwise.training.data import Asked, Data, Source, read_data
+from headwise.training.asked import Asked
+from headwise.training.data import Data, Source, read_data
 from headwise.training.frozen import rest
 from headwise.training.lora import economy
 from headwise.training.recipe import Recipe

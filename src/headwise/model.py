@@ -34,7 +34,8 @@ from headwise.reading.text import Text, Texts, TextTokenizer, json_object
 from headwise.tasks import named, usual
 from headwise.tasks.task import Array, Task
 from headwise.tasks.text_classification import TextClassification
-from headwise.training.data import Asked, Part, Source, empty_texts, fingerprint, opened, other_part
+from headwise.training.asked import Asked
+from headwise.training.data import Part, Source, empty_texts, fingerprint, opened, other_part
 from headwise.training.inference import DTYPES, predicted
 from headwise.training.recipe import Precision
 from headwise.training.saving import CARD, CHECKPOINTS, digests, whole

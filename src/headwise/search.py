@@ -15,7 +15,8 @@ from headwise.reading.columns import choose_columns
 from headwise.tasks.feature_extraction import FeatureExtraction
 from headwise.tasks.task import Array
 from headwise.tasks.text_classification import TextClassification
-from headwise.training.data import Asked, Source, opened
+from headwise.training.asked import Asked
+from headwise.training.data import Source, opened
 
 LEAST = 0.5  # a document is worth showing from this chance of being right on
 

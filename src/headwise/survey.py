@@ -16,7 +16,8 @@ from headwise.insight.question import Pieces, Question
 from headwise.insight.subject import of_labels
 from headwise.insight.words import pieces
 from headwise.model import Model
-from headwise.training.data import Asked, Source
+from headwise.training.asked import Asked
+from headwise.training.data import Source
 
 METHOD = "occlusion"  # below some hundred words the cheapest that is trusted mostly, and it has a sign
 

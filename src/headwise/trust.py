@@ -12,7 +12,8 @@ from headwise.judging.fitted import Fitted
 from headwise.model import Model, load
 from headwise.tasks.question_answering import QuestionAnswering
 from headwise.tasks.text_classification import TextClassification
-from headwise.training.data import Asked, Source
+from headwise.training.asked import Asked
+from headwise.training.data import Source
 from headwise.training.saving import CARD, whole
 
 Done = Callable[[int, int], None]

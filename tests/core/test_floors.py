@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,3 +57,17 @@ def test_a_package_imports_only_what_lies_below_it(package):
 def test_transformers_is_for_tests_only():
     everywhere = ROOT.rglob("*.py")
     assert [file for file in everywhere if any(name.split(".")[0] == "transformers" for name in imported(file))] == []
+
+
+@pytest.mark.parametrize(
+    ("modules", "slow"),
+    [
+        ("headwise headwise.cli", "torch numpy pyarrow"),
+        ("headwise.finetune headwise.serving.server", "sklearn scipy.stats matplotlib pandas huggingface_hub rjieba"),
+    ],
+    ids=["help", "asking"],
+)
+def test_what_takes_long_to_import_is_imported_where_it_is_used(modules, slow):
+    """In a process of its own: --help is there at once, an answer need not wait for what reports are made with."""
+    program = f"import sys, {', '.join(modules.split())}; print(*{{*sys.modules}} & {{*{slow.split()}}})"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "\n"

@@ -21,7 +21,7 @@ from headwise.families.graph import Traced
 from headwise.golden import GOLDEN, apart, read_golden
 from headwise.reading.text import TextTokenizer
 from headwise.serving.models import opened
-from headwise.training.data import Asked
+from headwise.training.asked import Asked
 from headwise.trust import decided
 
 FILMS = ["a fine film , warm and funny", "dull , slow and far too long", "fine"]

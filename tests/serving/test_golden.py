@@ -141,7 +141,7 @@ def test_a_planted_fault_is_found(run_of, fault, monkeypatch):
 
 
 def test_what_is_settled_later_has_its_own_records(run_of, table, films, tmp_path):
-    from headwise.training.data import Asked
+    from headwise.training.asked import Asked
     from headwise.trust import decided
 
     place = tmp_path / "run"

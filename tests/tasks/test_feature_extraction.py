@@ -27,7 +27,8 @@ from headwise.reading.text import TextTokenizer
 from headwise.search import Hit, Index, reranked
 from headwise.tasks.feature_extraction import FeatureExtraction
 from headwise.tasks.text_classification import TextClassification
-from headwise.training.data import Asked, read_data
+from headwise.training.asked import Asked
+from headwise.training.data import read_data
 
 FAST = {"learning_rate": 3e-3, "batch_size": 8, "epochs": 60, "eval_steps": 10, "patience": 99, "quiet": True}
 KINDS = ["pairs", "labels", "scores"]

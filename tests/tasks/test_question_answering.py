@@ -19,7 +19,8 @@ from headwise.reading.batches import Batch, Examples
 from headwise.reading.contexts import Windows, in_windows
 from headwise.reading.text import TextTokenizer, Tokens
 from headwise.tasks.question_answering import QuestionAnswering, best_threshold, furthest, pieces, places, trimmed
-from headwise.training.data import Asked, read_data
+from headwise.training.asked import Asked
+from headwise.training.data import read_data
 
 FAST = {"learning_rate": 3e-3, "batch_size": 8, "epochs": 80, "eval_steps": 20, "patience": 99, "quiet": True}
 RUNS = [("bert", "squad"), ("roberta", "squad"), ("bert", "csv"), ("bert", "none"), ("bert", "windows")]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ import torch
 from headwise.families.checkpoint import read_model
 from headwise.reading.text import TextTokenizer
 from headwise.tasks.text_classification import TextClassification
+from headwise.training import vocabulary
 from headwise.training.inference import predicted
 from headwise.training.loop import State, training
 from headwise.training.optimizers import optimizer
@@ -55,10 +58,20 @@ def test_the_same_model_comes_out(parts, directory_of):
     assert not torch.equal(model.encoder.embeddings.tokens.weight[used], before[used])
 
 
-def test_the_whole_table_is_back_after_a_failure(parts):
+@pytest.mark.parametrize("room", [True, False], ids=["on disk", "disk full"])
+def test_the_whole_table_is_back_after_a_failure(parts, room, monkeypatch):
+    if not room:
+        monkeypatch.setattr(vocabulary, "TemporaryFile", lambda: open("/dev/full", "r+b"))  # noqa: SIM115
     train, valid, model = parts
     before, _ = predicted(model, TASK, valid)
     with pytest.raises(KeyboardInterrupt), vocabulary_in_use(model, train, valid) as (_, others):
         assert torch.allclose(predicted(model, TASK, others)[0], before, atol=1e-6)
         raise KeyboardInterrupt
     assert torch.equal(predicted(model, TASK, valid)[0], before)
+
+
+def test_the_table_takes_no_memory_meanwhile(parts):
+    train, valid, model = parts
+    held = weakref.ref(model.encoder.embeddings.tokens.weight)
+    with vocabulary_in_use(model, train, valid):
+        assert held() is None

@@ -6,7 +6,6 @@ import re
 from typing import Any
 
 import numpy as np
-from sklearn.feature_extraction.text import CountVectorizer
 
 from headwise.checking.corpus import Corpus
 from headwise.checking.findings import Finding
@@ -25,6 +24,8 @@ TOKEN = re.compile(rf"{CHINESE.pattern}|\d+|[^\W\d_]+|[^\w\s]|_")
 
 def markers(corpus: Corpus, rows: Rows) -> list[Finding]:
     """For each class the marker that most of its rows bear, if any."""
+    from sklearn.feature_extraction.text import CountVectorizer
+
     if len(corpus.names) < 2 or corpus.numerous or not len(rows):
         return []
     vectorizer = CountVectorizer(analyzer=marks, binary=True, min_df=min(FEWEST, len(rows)))

@@ -13,12 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
-from scipy.special import expit, log_softmax, softmax
-from sklearn.linear_model import LogisticRegression
-from sklearn.multiclass import OneVsRestClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+import scipy
 
 from headwise.checking.corpus import Corpus
 from headwise.checking.findings import Finding, counted
@@ -82,6 +77,9 @@ def out_of_fold(
 
     The same text is always in one fold.
     """
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     texts = [corpus.texts[row] for row in rows.tolist()]
     folds = split([joined(text) for text in texts], truth.argmax(1), [1 / FOLDS] * FOLDS, seed).parts
     views = [(tfidf_features(seed, texts)[0], tfidf_classifier(seed))]
@@ -100,6 +98,9 @@ def out_of_fold(
 
 def frozen_classifier(corpus: Corpus, seed: int) -> Any:
     """What is fitted on features of a pretrained model."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.multiclass import OneVsRestClassifier
+
     model = LogisticRegression(C=0.1, max_iter=1000, random_state=seed)
     return OneVsRestClassifier(model) if corpus.multi_label else model
 
@@ -158,8 +159,8 @@ class Noise:
         parts, labels, at = [view[some] for view in views], given[some], np.arange(len(some))
 
         def loss(asked: Floats) -> float:
-            right = log_softmax(weighed(asked, parts), axis=1)[at, labels]
-            share = expit(asked[-1])
+            right = scipy.special.log_softmax(weighed(asked, parts), axis=1)[at, labels]
+            share = scipy.special.expit(asked[-1])
             each = np.log((1 - share) * np.exp(right) + share / parts[0].shape[1])
             return -float(each.mean() + np.log(share + 1e-12) / len(some))  # a slip or two there always are
 
@@ -168,9 +169,11 @@ class Noise:
         for sharp in (1, 4):  # without noise, few slips suffice to keep a classifier from being thought sharp
             start = np.array([np.log(sharp / len(views))] * len(views) + [-3.5])
             simplex = np.vstack([start, start + 0.5 * np.eye(len(start))])
-            tried.append(minimize(loss, start, method="Nelder-Mead", options=how | {"initial_simplex": simplex}))
+            tried.append(
+                scipy.optimize.minimize(loss, start, method="Nelder-Mead", options=how | {"initial_simplex": simplex})
+            )
         found = min(tried, key=lambda one: float(one.fun)).x
-        return Noise(given, softmax(weighed(found, views), axis=1), float(expit(found[-1])))
+        return Noise(given, scipy.special.softmax(weighed(found, views), axis=1), float(scipy.special.expit(found[-1])))
 
     def slips(self, probabilities: Floats, share: float) -> Floats:
         """The chance that labels of these probabilities are slips."""

@@ -12,18 +12,17 @@ With HEADWISE_KERNELS=plain everything is written out, to compare with.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Kernels = Literal["auto", "plain"]
-VARIABLE = "HEADWISE_KERNELS"
+from headwise.core.plain import plain as plain
+
 SHORT = 512  # keys; with gradients, weights of longer sequences take more memory than the fused kernel takes time
 DRAWS = 2**16  # one of which decides whether a number is dropped
 ASKED_SHORT = 128  # without, making room for the weights of longer ones takes longer than the fused kernel does
@@ -155,18 +154,6 @@ class DroppedAttention(torch.autograd.Function):
         of_value = factor.mul_(mixing).mT @ gradient
         of_bias = None if ctx.bias is None else of_scores.sum_to_size(ctx.bias)
         return of_query, of_key, of_value, None, of_bias, None, None
-
-
-@cache
-def plain() -> bool:
-    """Whether all is to be computed as it is written, the slow way. Decided once in a process.
-
-    Raises ValueError where HEADWISE_KERNELS is neither auto nor plain.
-    """
-    found = os.environ.get(VARIABLE, "auto")
-    if found not in get_args(Kernels):
-        raise ValueError(f"{VARIABLE} is {found!r}, expected {' or '.join(get_args(Kernels))}")
-    return found == "plain"
 
 
 def of_processor() -> Mapping[str, Any]:

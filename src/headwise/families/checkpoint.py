@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import torch
-from huggingface_hub import save_torch_state_dict
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
@@ -319,6 +318,8 @@ def write_model(
     max_shard_size: str = "5GB",
 ) -> dict[str, Any]:
     """Write config.json and the weights so that transformers opens them as its own; returns the config."""
+    from huggingface_hub import save_torch_state_dict
+
     config = write_config(directory, checkpoint, labels, problem_type)
     family = family_of(config, directory)
     state = checkpoint.model.state_dict()

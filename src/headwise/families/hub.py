@@ -7,9 +7,6 @@ import re
 from importlib.util import find_spec
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
-
 from headwise.errors import InputError
 
 STARTER = "minilm"  # all-MiniLM-L6-v2: 6 layers of 384, English, 91 MB
@@ -56,6 +53,9 @@ def sha256(file: Path) -> str:
 
 def fetched(name: str) -> Path:
     """A repository of the hub, downloaded unless it is in the cache already."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
     try:
         return Path(snapshot_download(name, allow_patterns=FILES))
     except RepositoryNotFoundError:

@@ -8,7 +8,6 @@ from itertools import accumulate, pairwise
 
 import numpy as np
 import numpy.typing as npt
-import rjieba
 from tokenizers import Encoding
 
 from headwise.errors import InputError
@@ -100,6 +99,8 @@ def stripped(text: str, start: int, end: int) -> tuple[int, int]:
 
 def segments(text: str) -> Spans:
     """Where the words of a text are; everything but blanks is in one. [w 2]"""
+    import rjieba
+
     found: list[tuple[int, int]] = []
     for match in WORD.finditer("".join(map(kind, text))):
         start, end = match.span()

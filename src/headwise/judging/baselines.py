@@ -10,10 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
-from sklearn.multiclass import OneVsRestClassifier
-from sklearn.preprocessing import StandardScaler
 
 Text = str | Sequence[str]
 
@@ -42,18 +38,24 @@ def tfidf_ridge(
     train_texts: Sequence[Text], train_truth: np.ndarray, test_texts: Sequence[Text], seed: int
 ) -> np.ndarray:
     """Ridge regression on TF-IDF."""
+    from sklearn.linear_model import Ridge
+
     train, test = tfidf_features(seed, train_texts, test_texts)
     return np.asarray(Ridge(alpha=1.0, solver="sparse_cg").fit(train, train_truth).predict(test))
 
 
 def frozen(train_features: np.ndarray, train_truth: np.ndarray, test_features: np.ndarray, seed: int) -> np.ndarray:
     """Logistic regression on features [rows, d_model] of a model that was not fine-tuned, standardised first."""
+    from sklearn.linear_model import LogisticRegression
+
     train, test = _standardised(train_features, test_features)
     return _fit_predict(LogisticRegression(C=0.1, max_iter=1000, random_state=seed), train, train_truth, test)
 
 
 def frozen_ridge(train_features: np.ndarray, train_truth: np.ndarray, test_features: np.ndarray) -> np.ndarray:
     """Ridge regression on features [rows, d_model], as strict as is best for training rows that are left out."""
+    from sklearn.linear_model import RidgeCV
+
     train, test = _standardised(train_features, test_features)
     return np.asarray(RidgeCV(alphas=np.logspace(0, 5, 11)).fit(train, train_truth).predict(test))
 
@@ -64,6 +66,8 @@ def tfidf_features(seed: int, train_texts: Sequence[Text], *others: Sequence[Tex
     To take seconds on 70,000 rows, the 50,000 commonest terms are looked for in at most 20,000 rows, drawn by `seed`,
     and of each text the first 5,000 characters are read.
     """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
     train, *rest = ([joined(text)[:5_000] for text in texts] for texts in (train_texts, *others))
     sample = [train[row] for row in np.random.default_rng(seed).permutation(len(train))[:20_000]]
     if mostly_chinese(sample[:1_000]):
@@ -74,8 +78,11 @@ def tfidf_features(seed: int, train_texts: Sequence[Text], *others: Sequence[Tex
     return [vectorizer.transform(texts) for texts in (train, *rest)]
 
 
-def tfidf_classifier(seed: int) -> OneVsRestClassifier:
+def tfidf_classifier(seed: int) -> Any:
     """What is fitted on TF-IDF."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.multiclass import OneVsRestClassifier
+
     # with many classes, one against the rest by liblinear is ten times as fast as all at once, and as accurate
     return OneVsRestClassifier(
         LogisticRegression(C=10, solver="liblinear", dual=True, max_iter=1000, random_state=seed)
@@ -84,6 +91,8 @@ def tfidf_classifier(seed: int) -> OneVsRestClassifier:
 
 def _standardised(train_features: np.ndarray, test_features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both with the mean and the spread of the training rows taken out."""
+    from sklearn.preprocessing import StandardScaler
+
     # in float32 the solver's line search can give up before it has converged
     scaler = StandardScaler().fit(train_features.astype(np.float64))
     return scaler.transform(train_features.astype(np.float64)), scaler.transform(test_features.astype(np.float64))

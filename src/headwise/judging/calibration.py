@@ -10,8 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize_scalar
-from scipy.special import logsumexp
+import scipy
 
 from headwise.judging.plots import BLUE, GREY, ORANGE, axes, svg
 from headwise.judging.sections import Plot
@@ -86,7 +85,9 @@ def temperature(logits: np.ndarray, truth: np.ndarray) -> float:
     if not wrong.any():
         return 1.0
     bounds = np.log([COLDEST, HOTTEST])
-    found = minimize_scalar(lambda log: log_loss(logits / np.exp(log), truth), bounds=bounds, method="bounded")
+    found = scipy.optimize.minimize_scalar(
+        lambda log: log_loss(logits / np.exp(log), truth), bounds=bounds, method="bounded"
+    )
     return float(np.exp(found.x))
 
 
@@ -94,7 +95,7 @@ def log_loss(logits: np.ndarray, truth: np.ndarray) -> float:
     """Cross-entropy: of a softmax, or of a sigmoid for each class. [rows, classes] -> mean"""
     if truth.ndim == 2:
         return float((np.logaddexp(0, logits) - logits * truth).mean())
-    return float((logsumexp(logits, axis=1) - logits[np.arange(len(truth)), truth]).mean())
+    return float((scipy.special.logsumexp(logits, axis=1) - logits[np.arange(len(truth)), truth]).mean())
 
 
 def calibration(probabilities: np.ndarray, truth: np.ndarray) -> Calibration:

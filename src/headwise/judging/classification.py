@@ -8,8 +8,6 @@ from dataclasses import asdict
 
 import numpy as np
 from markupsafe import Markup
-from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.figure import Figure
 
 from headwise.errors import printable
 from headwise.judging.baselines import Text, joined
@@ -96,6 +94,9 @@ def _shades(cells: np.ndarray) -> np.ndarray:
 
 def _heat_map(cells: np.ndarray) -> Markup:
     """The confusion matrix as a picture, one point for a cell, the truth downwards."""
+    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.figure import Figure
+
     axes = Figure(figsize=(5, 5), layout="constrained").subplots()
     colors = LinearSegmentedColormap.from_list("clear to blue", [f"{BLUE}00", f"{BLUE}ff"])
     axes.imshow(_shades(cells), cmap=colors, vmin=0, vmax=1, interpolation="none")

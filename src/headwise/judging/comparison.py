@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy.stats import binom, norm
+import scipy
 
 from headwise.errors import printable
 from headwise.judging.intervals import LEVEL, Drawn, Interval, middle
@@ -145,7 +145,7 @@ def _classes(scores: tuple[Scored, Scored], drawn: Sequence[Drawn], tested: Test
     if tested is None:
         sign = f1[:, 1] - f1[:, 0]
         spread = redrawn.std(0)
-        p = np.where(spread > 0, 2 * norm.sf(np.abs(sign) / np.maximum(spread, 1e-12)), 1.0)
+        p = np.where(spread > 0, 2 * scipy.stats.norm.sf(np.abs(sign) / np.maximum(spread, 1e-12)), 1.0)
     else:
         sign = tested.classes_second - tested.classes_first
         p = mcnemar(tested.classes_first, tested.classes_second)
@@ -179,7 +179,7 @@ def _disagreements(first: np.ndarray, second: np.ndarray) -> tuple[Any, Any]:
 def mcnemar(only_first: np.ndarray, only_second: np.ndarray) -> np.ndarray:
     """The mid-p of rows that only one of two has right, which are equally likely each way by chance. […] -> […]"""
     fewer, both = np.minimum(only_first, only_second), only_first + only_second
-    return np.asarray(2 * binom.cdf(fewer, both, 0.5) - binom.pmf(fewer, both, 0.5))
+    return np.asarray(2 * scipy.stats.binom.cdf(fewer, both, 0.5) - scipy.stats.binom.pmf(fewer, both, 0.5))
 
 
 def holm(p: np.ndarray) -> np.ndarray:

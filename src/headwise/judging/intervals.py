@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.stats import binomtest
+import scipy
 
 from headwise.judging.metrics import averages, counts, f1_scores, same
 
@@ -86,7 +86,7 @@ def share(count: int, rows: int) -> Interval:
     """Wilson's, of count out of rows; without rows, all there could be."""
     if not rows:
         return Interval(0.0, 1.0)
-    found = binomtest(int(count), int(rows)).proportion_ci(LEVEL, "wilson")
+    found = scipy.stats.binomtest(int(count), int(rows)).proportion_ci(LEVEL, "wilson")
     return Interval(max(0.0, float(found.low)), min(1.0, float(found.high)))
 
 

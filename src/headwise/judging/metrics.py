@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
-import sklearn.metrics
 
 from headwise.errors import InputError, listing
 
@@ -153,6 +152,8 @@ def confusion(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndar
 
 def classification_report(truth: np.ndarray, predicted: np.ndarray, labels: Sequence[str], digits: int = 3) -> str:
     """scikit-learn's classification report, every label listed, also one without a row."""
+    import sklearn.metrics
+
     if truth.ndim == 2:
         # scikit-learn takes a single column for a two-class problem; an empty column more, left unlisted, prevents it
         truth, predicted = (np.pad(array, ((0, 0), (0, 1))) for array in (truth, predicted))

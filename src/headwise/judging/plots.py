@@ -4,15 +4,15 @@ import io
 import re
 from typing import Any
 
-import matplotlib
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREY = "#3b7dd8", "#e07b39", "#868e96"
 
 
 def axes(across: str, up: str) -> Any:
     """Empty axes of a new figure with these names, and nothing but what is needed to read them."""
+    from matplotlib.figure import Figure
+
     empty = Figure(figsize=(5, 3), layout="constrained").subplots()
     empty.spines[["top", "right"]].set_visible(False)
     empty.spines[["left", "bottom"]].set_color(GREY)
@@ -25,6 +25,8 @@ def axes(across: str, up: str) -> Any:
 
 def svg(drawn: Any) -> Markup:
     """The figure of these axes as an <svg> element: text stays text, nothing refers to the outside, always the same."""
+    import matplotlib
+
     if drawn.get_legend_handles_labels()[0]:
         drawn.legend(frameon=False, labelcolor=GREY)
     target = io.StringIO()

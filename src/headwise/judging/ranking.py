@@ -11,11 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import average_precision_score, roc_auc_score
-from sklearn.metrics.pairwise import linear_kernel
+import scipy
 
 from headwise.errors import InputError, listing
 from headwise.judging.baselines import Text, mostly_chinese
@@ -78,10 +74,12 @@ def drawn(truth: np.ndarray, answers: np.ndarray, relation: str, draws: int) -> 
 def by_cosine(values: np.ndarray, cosines: np.ndarray, relation: str) -> dict[str, float]:
     """The metrics that compare what each row says with its cosine."""
     if relation == "scores":
-        spearman = correlation(rankdata(values), rankdata(cosines))
+        spearman = correlation(scipy.stats.rankdata(values), scipy.stats.rankdata(cosines))
         return {"spearman": spearman, "pearson": correlation(values, cosines)}
     if relation == "pairs":
         return {}
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
     both = len(np.unique(values)) == 2
     return {
         "average_precision": float(average_precision_score(values, cosines)) if both else 0.0,
@@ -143,6 +141,8 @@ def answered(first: Any, second: Any, numbers: np.ndarray) -> np.ndarray:
 
 def similarities(first: Any, second: Any) -> Iterator[tuple[slice, np.ndarray]]:
     """The cosines of some first texts at a time with all second ones, vectors of length 1. [some m]"""
+    from sklearn.metrics.pairwise import linear_kernel
+
     for start in range(0, first.shape[0], 512):
         rows = slice(start, start + 512)
         yield rows, linear_kernel(first[rows], second)
@@ -158,6 +158,8 @@ def nearest(cosines: np.ndarray, most: int) -> np.ndarray:
 
 def tfidf(train: Sequence[Text], texts: Sequence[Text]) -> np.ndarray:
     """Answers by TF-IDF alone: words, or 1 to 3 characters where texts are mostly Chinese; nothing is learnt."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
     known = [side[:5_000] for pair in train[:20_000] for side in pair]
     units: dict[str, Any] = {"token_pattern": r"\w+"}
     if mostly_chinese(known[:1_000]):
@@ -212,6 +214,8 @@ class Calibration:
     @staticmethod
     def of(duels: Duels) -> "Calibration | None":
         """None where all or none of the nearest texts are right: there is nothing to learn from."""
+        from sklearn.linear_model import LogisticRegression
+
         cosines = np.concatenate([np.maximum(duels.right, duels.wrong), duels.wrong])
         right = np.concatenate([duels.won, np.zeros(len(duels.wrong), bool)])
         if not right.any():

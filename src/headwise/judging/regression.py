@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import scipy
 from markupsafe import Markup
-from scipy.stats import rankdata
 
 from headwise.errors import InputError
 from headwise.judging.baselines import Text, joined
@@ -49,7 +49,7 @@ def score(truth: np.ndarray, predicted: np.ndarray) -> Scores:
     squares = np.square(predicted - truth).mean()
     return Scores(
         pearson=correlation(truth, predicted),
-        spearman=correlation(rankdata(truth), rankdata(predicted)),
+        spearman=correlation(scipy.stats.rankdata(truth), scipy.stats.rankdata(predicted)),
         r2=float(1 - squares / truth.var()) if np.ptp(truth) else 0.0,
         mae=float(np.abs(predicted - truth).mean()),
         rmse=float(np.sqrt(squares)),

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import rankdata
+import scipy
 
 from headwise.judging.baselines import Text
 from headwise.judging.plots import BLUE, ORANGE, axes, svg
@@ -83,7 +83,7 @@ def similarities(values: np.ndarray, cosines: np.ndarray, texts: Sequence[Text])
     drawn = axes("score in the table", "cosine")
     shown = np.linspace(0, len(values) - 1, min(len(values), 1000)).astype(int)
     drawn.scatter(values[shown], cosines[shown], s=8, color=BLUE, alpha=0.4, linewidths=0)
-    off = (rankdata(cosines) - rankdata(values)) / len(values)  # [rows] -1 to 1
+    off = (scipy.stats.rankdata(cosines) - scipy.stats.rankdata(values)) / len(values)  # [rows] -1 to 1
     worst = np.argsort(-np.abs(off), kind="stable")[:30]
     rows = []
     for row in worst.tolist():

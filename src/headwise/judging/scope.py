@@ -8,8 +8,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import logsumexp
-from sklearn.metrics import roc_auc_score
+import scipy
 
 from headwise.errors import InputError
 
@@ -34,7 +33,7 @@ class Detection:
 
 def energy(logits: np.ndarray) -> np.ndarray:
     """Higher in scope. [rows, classes] -> [rows]"""
-    return np.asarray(logsumexp(logits.astype(np.float64), axis=1))
+    return np.asarray(scipy.special.logsumexp(logits.astype(np.float64), axis=1))
 
 
 def scope(scores: np.ndarray, false_alarms: float) -> Scope:
@@ -56,6 +55,8 @@ def scope(scores: np.ndarray, false_alarms: float) -> Scope:
 
 def detection(inside: np.ndarray, outside: np.ndarray, threshold: float) -> Detection:
     """From the scores of rows in scope and of rows out of scope."""
+    from sklearn.metrics import roc_auc_score
+
     truth = np.repeat([1, 0], [len(inside), len(outside)])
     auroc = float(roc_auc_score(truth, np.concatenate([inside, outside])))
     return Detection(auroc, float((outside < threshold).mean()), float((inside < threshold).mean()))

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import beta
+import scipy
 
 from headwise.errors import InputError
 
@@ -55,7 +55,7 @@ def _tried(confidence: np.ndarray, wrong: np.ndarray, threshold: float) -> tuple
     kept = confidence > threshold
     answered, mistakes = int(kept.sum()), int(wrong[kept].sum())
     right = answered - mistakes
-    bound = float(beta.ppf(1 - (1 - SURE) / STEPS, mistakes + 1, right)) if right else 1.0
+    bound = float(scipy.stats.beta.ppf(1 - (1 - SURE) / STEPS, mistakes + 1, right)) if right else 1.0
     return threshold, answered, mistakes, bound
 
 

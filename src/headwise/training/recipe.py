@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
-from headwise.core import kernels
 from headwise.errors import InputError
 from headwise.knobs import knob, refuse_out_of_range
 
@@ -84,6 +83,8 @@ class Recipe:
         and at least LEAST_STEPS steps. A run that sees every row once has nothing to learn by heart, and goes
         without dropout. Matrix products are in bfloat16 where that is faster.
         """
+        from headwise.core.kernels import bfloat16_pays
+
         names = [one.name for one in fields(Recipe)]
         unknown = set(given) - set(names)
         if unknown:
@@ -103,7 +104,7 @@ class Recipe:
             "epochs": epochs,
             "dropout": 0.0 if epochs <= 1 else None,
             "eval_steps": max(1, round(epochs * steps)) if given.get("few_shot") else None,  # too few rows to choose by
-            "precision": "bfloat16" if kernels.bfloat16_pays() else "float32",
+            "precision": "bfloat16" if bfloat16_pays() else "float32",
         }
         return Recipe(**(defaults | given))
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from tempfile import TemporaryFile
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from headwise.core.transformer import HeadedEncoder
 from headwise.reading.batches import Examples
@@ -26,16 +27,27 @@ def vocabulary_in_use(model: HeadedEncoder, *parts: Examples) -> Iterator[tuple[
     if model.head.spec.tied:
         yield parts
         return
-    tokens, table = model.encoder.embeddings.tokens, model.encoder.embeddings.tokens.weight
+    tokens = model.encoder.embeddings.tokens
     used = np.unique(np.concatenate([part.tokens.ids for part in parts]))
     rows = torch.from_numpy(used).long()
-    tokens.weight = nn.Parameter(table.detach()[rows])  # [used d]
+    whole = on_disk(tokens.weight.detach())
+    tokens.weight = nn.Parameter(tokens.weight.detach()[rows])  # [used d]
     try:
         yield tuple(
             replace(part, tokens=replace(part.tokens, ids=np.searchsorted(used, part.tokens.ids).astype(np.int32)))
             for part in parts
         )
     finally:
-        with torch.no_grad():
-            table[rows] = tokens.weight
-        tokens.weight = table
+        whole[rows] = tokens.weight.detach()
+        tokens.weight = nn.Parameter(whole)  # [v d]
+
+
+def on_disk(table: Tensor) -> Tensor:
+    """The same numbers in a temporary file, of which what is used takes memory; itself where there is no room."""
+    with TemporaryFile() as file:  # gone with the tensor
+        try:
+            file.write(table.numpy().data.cast("B"))
+            file.flush()
+        except OSError:
+            return table
+        return torch.from_numpy(np.memmap(file, np.float32, "r+", shape=tuple(table.shape)))

@@ -55,15 +55,18 @@ def test_train_predict_evaluate_load(directory_of, films, table, tmp_path, monke
         model.predict(["a fine film", float("nan")])
     with pytest.raises(headwise.InputError, match="trained on single texts, found pairs"):
         model.explain(("a fine film", "dull"))
-    with pytest.raises(headwise.InputError, match="no option is called txt_column; of a table one may say task, text_"):
+    with pytest.raises(headwise.InputError, match="no option is called 'txt_column'; did you mean text_column"):
         model.evaluate("dev.tsv", txt_column="text")
     with pytest.raises(headwise.InputError, match="text_column is 0, expected text"):
         model.evaluate("dev.tsv", text_column=0)
     with pytest.raises(headwise.InputError, match="label '1' is not one of"):
         model.explain("a fine film", label=1)
     assert repr(model) == "<headwise.Model: text-classification (bad, good), 2 × 32>"
-    with pytest.raises(headwise.InputError, match="no option is called lerning_rate"):
-        headwise.train("train.tsv", lerning_rate=1)
+    for wrong, meant in (("lerning_rate", "did you mean learning_rate"), ("label_colum", "did you mean label_column")):
+        with pytest.raises(headwise.InputError, match=f"no option is called '{wrong}'; {meant}"):
+            headwise.train("train.tsv", **{wrong: 1})
+    with pytest.raises(headwise.InputError, match=r"'xyz'; there are task, text_column, .*learning_rate"):
+        headwise.train("train.tsv", xyz=1)
     with pytest.raises(headwise.InputError, match="found a list, expected the path of a table"):
         headwise.train([{"text": "a", "label": "b"}], model=how["model"])
     with pytest.raises(headwise.InputError, match="every weight must be a number above 0"):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import field, fields
+from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any
 
-from headwise.errors import InputError
+from headwise.errors import InputError, excerpt
 
 NUMBERS: dict[str, tuple[str, type]] = {"int": ("a whole number", Integral), "float": ("a number", Real)}
 
@@ -15,6 +17,16 @@ NUMBERS: dict[str, tuple[str, type]] = {"int": ("a whole number", Integral), "fl
 def knob(default: Any, help: str, low: float = -math.inf, high: float = math.inf) -> Any:
     """A setting: its default, what it does, and its range."""
     return field(default=default, metadata={"help": help, "low": low, "high": high})
+
+
+def refuse_unknown(names: Iterable[str], *kinds: type) -> None:
+    """Raise InputError at the first name that is no setting of these dataclasses, with the one that was meant."""
+    known = [one.name for kind in kinds for one in fields(kind)]
+    for name in names:
+        if name not in known:
+            near = get_close_matches(name, known, 1)
+            meant = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+            raise InputError(f"no option is called {excerpt(name)}; {meant}")
 
 
 def refuse_out_of_range(settings: Any) -> None:

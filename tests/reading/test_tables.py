@@ -221,6 +221,23 @@ def test_a_byte_order_mark_is_said_and_not_part_of_a_name(file):
     assert records.notes == (f"{records.path}: encoding UTF-8 with a byte order mark",)
 
 
+def test_damaged_gb18030_is_said_where_it_is_damaged(file):
+    data = REVIEWS.encode("gb18030") + b"\xd5\xff,good\n" + REVIEWS.split("\n", 1)[1].encode("gb18030")
+    line = REVIEWS.count("\n") + 1
+    with pytest.raises(InputError, match=f"x.csv, line {line}: byte 0xD5 .byte 1 of the line. is not valid GB18030"):
+        read(file("x.csv", data))
+
+
+def test_empty_columns_behind_the_last_name_are_left_out_and_others_are_not(file):
+    records = read(file("x.csv", "text,label,,\na,b,,\n\nc,d, ,\n"))
+    assert records.table.to_pylist() == [{"text": "a", "label": "b"}, {"text": "c", "label": "d"}]
+    assert records.notes[-1].endswith("left out 2 columns with neither a name nor a value") and records.line(1) == 4
+    with pytest.raises(InputError, match="column 4 of 4 has no name; name it in the header"):
+        read(file("y.csv", "text,label,,\na,b,,\nc,d,,x\n"))
+    with pytest.raises(InputError, match=r"line 2: 2 fields, expected 4 \('text', 'label'\)"):
+        read(file("z.csv", "text,label,,\na,b\n"))
+
+
 def test_damaged_utf8_is_not_taken_for_gb18030(file):
     damaged = REVIEWS.encode().replace("餐".encode(), "餐".encode()[:2])
     refused(file("x.csv", damaged), "line 3", "byte 0xE9", "mostly UTF-8", "repair")

@@ -42,7 +42,7 @@ def test_what_the_user_gave_is_kept_and_none_is_not_given():
         ({"optimizer": "foo"}, "optimizer is 'foo', expected adamw or sgd"),
         ({"lr_scheduler_type": "step"}, "lr_scheduler_type is 'step', expected linear or cosine or constant"),
         ({"seed": -1}, "seed is -1"),
-        ({"momentun": 0.9}, "no option is called momentun; hyperparameters are learning_rate, "),
+        ({"momentun": 0.9}, "no option is called 'momentun'; did you mean momentum?"),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_name(given, told):

@@ -24,6 +24,7 @@ from headwise.reading.records import Records, is_nested, text_array
 
 THREADED = 2**24  # bytes; a thread that lets go of the last ones after Python has ended would abort the process
 _KINDS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".parquet": "parquet"}
+_NAMELESS = "\0"  # begins what a column is called whose name is empty, until it is known whether it holds anything
 _BLOCK = 1 << 24  # bytes of a delimited file that Arrow parses at a time
 _CHUNK = 4096  # objects of a JSON file made columns at a time
 
@@ -107,7 +108,20 @@ def _read_delimited(
     except pa.ArrowInvalid:
         _refuse_malformed(name, data, dialect, names)
         table = _parse(data, start, names, dialect, len(data))  # nothing wrong but a row longer than a block
+    table, said = _without_nameless(name, table)
+    notes += said
     return Records(name, table, notes, partial(_delimited_lines, name, dialect))
+
+
+def _without_nameless(name: str, table: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:
+    """Without the columns behind the last name, and a note. Raises InputError where one of them holds something."""
+    nameless = [column for column in table.column_names if column.startswith(_NAMELESS)]
+    for column in nameless:
+        if pc.any(pc.not_equal(pc.utf8_trim_whitespace(table[column]), "")).as_py():
+            raise _no_name(name, table.column_names.index(column), len(table.column_names))
+    columns = "a column" if len(nameless) == 1 else f"{len(nameless)} columns"
+    said = f"{name}: left out {columns} with neither a name nor a value"
+    return table.drop_columns(nameless), (said,) if nameless else ()
 
 
 def _plainly_quoted(data: bytes, dialect: _Dialect) -> bool:
@@ -161,8 +175,10 @@ def _header(name: str, data: bytes, dialect: _Dialect) -> tuple[list[str], int]:
     fields = [field.decode() for field in row.fields]
     if dialect.quote:
         fields = [field[1:-1].replace('""', '"') if field.startswith('"') else field for field in fields]
-    _refuse_names(f"{name}, line {row.line}", fields)
-    return fields, row.end
+    last = max((number for number, field in enumerate(fields) if field.strip()), default=0)
+    _refuse_names(f"{name}, line {row.line}", fields[: last + 1])
+    nameless = [_NAMELESS * (number + 1) for number in range(len(fields) - last - 1)]  # which spreadsheets leave behind
+    return fields[: last + 1] + nameless, row.end
 
 
 def _refuse_names(where: str, names: Sequence[str]) -> None:
@@ -170,10 +186,14 @@ def _refuse_names(where: str, names: Sequence[str]) -> None:
     seen: set[str] = set()
     for number, column in enumerate(names):
         if not column.strip():
-            raise InputError(f"{where}: column {number + 1} of {len(names)} has no name; name it in the header")
+            raise _no_name(where, number, len(names))
         if column in seen:
             raise InputError(f"{where}: two columns are named {excerpt(column)}; rename or remove one")
         seen.add(column)
+
+
+def _no_name(where: str, number: int, of: int) -> InputError:
+    return InputError(f"{where}: column {number + 1} of {of} has no name; name it in the header")
 
 
 def _misquoted(name: str, row: _Row) -> InputError:
@@ -186,12 +206,13 @@ def _misquoted(name: str, row: _Row) -> InputError:
 def _refuse_malformed(name: str, data: bytes, dialect: _Dialect, names: Sequence[str]) -> None:
     """Raises InputError at the first row with misplaced quotation marks or the wrong number of fields."""
     remedy = "put a text that holds the delimiter in quotation marks" if dialect.quote else "take it out of the text"
+    named = [column for column in names if not column.startswith(_NAMELESS)]
     for row in _rows(data, dialect):
         if row.fault:
             raise _misquoted(name, row)
         if len(row.fields) != len(names) and row.fields != [b""]:
             raise InputError(
-                f"{name}, line {row.line}: {len(row.fields)} fields, expected {len(names)} ({listing(names)}) "
+                f"{name}, line {row.line}: {len(row.fields)} fields, expected {len(names)} ({listing(named)}) "
                 f"between delimiters {excerpt(dialect.delimiter)}; {remedy}, or give another with --delimiter"
             )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -210,10 +211,15 @@ def numbers(records: Records, column: str) -> Array:
         if not pc.any(wrong).as_py():
             return found
     row = pc.index(wrong, True).as_py()
-    raise InputError(
-        f"{records.where(row)}: {column} is {excerpt(values[row].as_py())}, expected a finite number such as 3.5; "
-        "write one or delete the row"
-    )
+    found = values[row].as_py()
+    if re.match(NUMBER, found):
+        raise InputError(
+            f"{records.where(row)}: {column} is {excerpt(found)}, expected a number up to {LARGEST:g}, as far as a "
+            "model can compute; change the unit of the whole column, or delete the row"
+        )
+    comma = re.match(NUMBER, found.replace(",", ".", 1))
+    remedy = f"write {found.strip().replace(',', '.', 1)}" if comma else "write one or delete the row"
+    raise InputError(f"{records.where(row)}: {column} is {excerpt(found)}, expected a number such as 3.5; {remedy}")
 
 
 def floats(values: Any) -> Array:

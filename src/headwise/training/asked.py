@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from headwise.errors import InputError
-from headwise.knobs import knob
+from headwise.knobs import knob, refuse_unknown
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,5 @@ class Asked:
     @staticmethod
     def of(**given: Any) -> Asked:
         """What is given by name. Raises InputError for a name that is none."""
-        names = [one.name for one in fields(Asked)]
-        if unknown := sorted({*given} - {*names}):
-            raise InputError(f"no option is called {', '.join(unknown)}; of a table one may say {', '.join(names)}")
+        refuse_unknown(given, Asked)
         return Asked(**given)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from headwise.errors import InputError
-from headwise.knobs import knob, refuse_out_of_range
+from headwise.knobs import knob, refuse_out_of_range, refuse_unknown
 
 Optimizer = Literal["adamw", "sgd"]
 Schedule = Literal["linear", "cosine", "constant"]
@@ -85,12 +85,7 @@ class Recipe:
         """
         from headwise.core.kernels import bfloat16_pays
 
-        names = [one.name for one in fields(Recipe)]
-        unknown = set(given) - set(names)
-        if unknown:
-            raise InputError(
-                f"no option is called {', '.join(sorted(unknown))}; hyperparameters are {', '.join(names)}"
-            )
+        refuse_unknown(given, Recipe)
         given = {name: value for name, value in given.items() if value is not None}
         Recipe(**given)  # before anything is reckoned from values out of range
         batch_size = given.get("batch_size", 32 if rows >= 2000 or given.get("few_shot") else 16)

@@ -41,7 +41,7 @@ function scores(judged) {
       span ? make("small", {}, ` ${number(span[0])}–${number(span[1])}`) : null));
   };
   const others = judged.verdicts.slice(0, -1).filter((one) => typeof one.scores[judged.metric] === "number").map((one) => make("tr", { class: "soft" },
-    make("th", { scope: "row" }, one.name.split(" (")[0]), make("td", { class: "number" }, number(one.scores[judged.metric]))));
+    make("th", { scope: "row" }, baseline(one.name.split(" (")[0])), make("td", { class: "number" }, number(one.scores[judged.metric]))));
   const compared = others.length
     ? [make("table", {}, make("caption", {}, say("compared", { metric: named(judged.metric) })), make("tbody", {}, ...others))] : [];
   return [
@@ -51,6 +51,12 @@ function scores(judged) {
     Object.keys(own.intervals).length ? make("p", { class: "hint" }, say("intervals")) : null,
     ...compared,
   ];
+}
+
+/** What a model had to beat, in the reader's language. */
+function baseline(name) {
+  const model = name.match(/^(.*) before fine-tuning$/)?.[1];
+  return model === undefined ? named(name) : say("before", { model });
 }
 
 /** A link; where a key is needed, which a link cannot carry, the report comes as a file. */

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from headwise.core.prepacked import prepack
-from headwise.errors import InputError
+from headwise.errors import InputError, listing
 from headwise.job import Job
 from headwise.judging.report import Verdict, as_html
 from headwise.model import Judged, Model, reported
@@ -93,6 +93,12 @@ def finish(job: Job, state: State, before: tuple[Judged, ...], narrator: Narrato
     task = task.tuned(job.valid, held_out)
     answers = task.decide(job.judged, outputs)
     scores, spans = task.scored(part.truth, answers), task.intervals(part.truth, answers)
+    if missed := [] if state.collapsed else task.never_answered(part.truth, answers):
+        job = job.noting(
+            f"never answers {listing(missed)}, which rows of {part.name} have; try --class-weights balanced, or give "
+            "more rows with it"
+        )
+        narrator.say(job.notes[-1])
     after = Verdict(f"{job.name} after fine-tuning", scores, state.seconds, spans)
     steps = [{"step": step + 1, "loss": loss} for step, loss in enumerate(state.losses)]
     evaluations = [

@@ -194,6 +194,7 @@ def test_text_embeddings_inference_embeds_and_ranks(running, expected):
         ("/predict", {"inputs": ""}, 400, "Empty", "cannot be empty"),
         ("/predict", {"inputs": 3}, 422, "Validation", "a text, or a pair"),
         ("/predict", {"inputs": [TEXT, OTHER]}, 422, "Tokenizer", "trained on single texts, found pairs"),
+        ("/predict", {"inputs": [TEXT] * 3}, 422, "Validation", "a list of each text of several: [[text], [text], …]"),
         ("/models/pairs/predict", {"inputs": TEXT}, 422, "Tokenizer", "trained on pairs"),
         ("/predict", {"inputs": "\ud800"}, 422, "Tokenizer", "valid Unicode"),
         ("/predict", {"inputs": "x " * 250_000}, 413, "Validation", "400,000 at most"),

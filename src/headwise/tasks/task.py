@@ -195,6 +195,10 @@ class Task(ABC):
         """Whether answers are all the same one though the truth is not, as those of a run that came to nothing."""
         return False
 
+    def never_answered(self, truth: Array, answers: Array) -> list[str]:
+        """Labels that some rows have and no answer gives."""
+        return []
+
     def drawn(self, truth: Array, *answers: Array) -> tuple[Drawn, ...]:
         """The scores of each of several answers, where rows are drawn again: all in the same draws."""
 

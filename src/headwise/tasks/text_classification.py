@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
@@ -30,6 +31,7 @@ from headwise.reading.text import Text
 from headwise.tasks.task import Array, Task
 from headwise.tasks.windowed import Windowed
 
+DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*")
 HARDLY_ANY_OTHER = 0.9  # a share of one class above which always answering it may be the best there is
 
 
@@ -102,6 +104,23 @@ class TextClassification(Windowed):
         truth = np.zeros((len(records), len(self.labels)), np.float32)
         truth[rows.to_numpy(), found.to_numpy()] = 1
         return truth
+
+    def remarks(self, records: Records, columns: Columns) -> list[str]:
+        """Labels that look like several in one, or like numbers."""
+        if self.multi_label:
+            return []
+        names, said = set(records.table[columns.target].to_pylist()), []
+        for mark in "|;,":
+            if several := [
+                name for name in names if mark in name and {part.strip() for part in name.split(mark)} < names
+            ]:
+                labels = "a label looks" if len(several) == 1 else f"{len(several):,} labels look"
+                said.append(
+                    f"{labels} like several in one, {listing(sorted(several)[:1])}; if so: --label-separator '{mark}'"
+                )
+        if all(DECIMAL_COMMA.fullmatch(name) for name in names):
+            said.append("the labels look like numbers with a decimal comma; for regression write them as 3.5")
+        return [f"{records.path}: {one}" for one in said]
 
     def strata(self, truth: Array) -> Array:
         """A row's label; of several its first."""
@@ -205,6 +224,12 @@ class TextClassification(Windowed):
         """Stuck at the majority class; not where there is hardly any other."""
         commonest = np.unique(truth, axis=0, return_counts=True)[1].max() / len(truth)
         return bool((answers == answers[0]).all() and commonest < HARDLY_ANY_OTHER)
+
+    def never_answered(self, truth: Array, answers: Array) -> list[str]:
+        """The commonest first."""
+        each = [one if self.multi_label else one[:, None] == np.arange(len(self.labels)) for one in (truth, answers)]
+        there, given = (one.sum(0) for one in each)  # [c]
+        return [self.labels[at] for at in np.argsort(-there, kind="stable") if there[at] and not given[at]]
 
     def intervals(self, truth: Array, answers: Array) -> Mapping[str, Interval]:
         """By drawing kinds of rows."""

@@ -38,6 +38,8 @@ async def predict(call: Call) -> Any:
     body, served = call.json, call.served(gives_labels, LABELS)
     given = body.get("inputs")
     batch = isinstance(given, list) and all(isinstance(one, list) for one in given)
+    if isinstance(given, list) and not batch and len(given) > 2:
+        raise fields.wrong("inputs", "a text, two of a pair, or a list of each text of several: [[text], [text], …]")
     texts = fields.items(given, "inputs") if batch else [fields.item(given, "inputs")]
     refuse_empty(texts)
     function = "none" if fields.flag(body, "raw_scores", False) else None

@@ -9,7 +9,6 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from measures import WARM, most_memory
@@ -22,9 +21,6 @@ from transformers import (
     TrainingArguments,
 )
 from transformers.utils import logging as chatter
-
-if TYPE_CHECKING:
-    from headwise.training.recipe import Recipe
 
 PAD_TO = 128  # of most tutorials
 
@@ -53,7 +49,10 @@ class Work:
     labels: list[int]
     classes: int
     max_length: int
-    recipe: Recipe
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    frozen_layers: int
 
 
 class Clock(TrainerCallback):
@@ -93,8 +92,8 @@ def rates_of(peer: Peer, work: Work, steps: int) -> Iterator[float]:
         dtype=torch.float32,  # whatever the file has
         ignore_mismatched_sizes=True,
     )
-    if work.recipe.frozen_layers:
-        for part in (model.base_model.embeddings, *model.base_model.encoder.layer[: work.recipe.frozen_layers]):
+    if work.frozen_layers:
+        for part in (model.base_model.embeddings, *model.base_model.encoder.layer[: work.frozen_layers]):
             part.requires_grad_(False)
     clock = Clock()
 
@@ -110,9 +109,9 @@ def rates_of(peer: Peer, work: Work, steps: int) -> Iterator[float]:
             arguments = TrainingArguments(
                 output_dir=folder,
                 max_steps=steps + WARM,
-                learning_rate=work.recipe.learning_rate,
-                weight_decay=work.recipe.weight_decay,
-                per_device_train_batch_size=work.recipe.batch_size,
+                learning_rate=work.learning_rate,
+                weight_decay=work.weight_decay,
+                per_device_train_batch_size=work.batch_size,
                 optim="adamw_torch_fused",
                 train_sampling_strategy="group_by_length" if peer.grouped else "random",
                 bf16=peer.precision == "bf16",

@@ -122,18 +122,28 @@ def settled(given: argparse.Namespace) -> Job:
     return prepared(rows, None, None, given.model, options, Narrator(quiet=True))
 
 
-def given_to_peers(job: Job) -> Work:
-    """The same rows, model and recipe."""
+def work_of(job: Job) -> Work:
+    """The same model, rows and recipe, for peers."""
     from peers import Work
 
     train = job.data.train
     rows = train.texts.first.to_pylist(), train.truth.tolist()
-    return Work(str(locate(job.name)), *rows, len(job.data.task.labels), job.tokenizer.max_length, job.recipe)
+    recipe = job.recipe
+    return Work(
+        str(locate(job.name).resolve()),
+        *rows,
+        len(job.data.task.labels),
+        job.tokenizer.max_length,
+        recipe.batch_size,
+        recipe.learning_rate,
+        recipe.weight_decay,
+        recipe.frozen_layers,
+    )
 
 
 def memory(given: argparse.Namespace) -> float:
     """The most that this process has in physical memory while headwise trains some steps, in MiB."""
-    rates = rates_of_ours(settled(given), given.steps)
+    rates = rates_of_ours(settled(given), given.steps)  # one that nobody holds would put the table back at once
     next(rates)
     return most_memory()
 
@@ -142,9 +152,8 @@ def memory_of(peer: Peer, work: Work, steps: int, threads: int) -> float:
     """The same of a peer, in a process that knows nothing of headwise."""
     command = [sys.executable, "-c", "import peers; peers.main()"]
     told = pickle.dumps((peer, work, steps, threads))
-    return float(
-        subprocess.run(command, input=told, stdout=subprocess.PIPE, check=True, cwd=Path(__file__).parent).stdout
-    )
+    done = subprocess.run(command, input=told, stdout=subprocess.PIPE, check=True, cwd=Path(__file__).parent)
+    return float(done.stdout.split()[-1])
 
 
 def main() -> None:
@@ -178,7 +187,7 @@ def compare(given: argparse.Namespace) -> None:
     from peers import Peer, rates_of
 
     job = settled(given)
-    work, lengths = given_to_peers(job), job.train.lengths
+    work, lengths = work_of(job), job.train.lengths
     print(f"{len(lengths):,} rows of {lengths.mean():.0f} tokens ({lengths.min()} to {lengths.max()})")
     print(f"{given.model}, batches of {given.batch_size}, {given.rounds} rounds of {given.steps} steps")
     print(f"{given.threads} threads, {platform.machine()}, torch {torch.__version__}")

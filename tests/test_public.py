@@ -62,10 +62,14 @@ def test_train_predict_evaluate_load(directory_of, films, table, tmp_path, monke
     with pytest.raises(headwise.InputError, match="label '1' is not one of"):
         model.explain("a fine film", label=1)
     assert repr(model) == "<headwise.Model: text-classification (bad, good), 2 × 32>"
-    for wrong, meant in (("lerning_rate", "did you mean learning_rate"), ("label_colum", "did you mean label_column")):
+    for wrong, meant in {
+        "lerning_rate": "did you mean learning_rate",
+        "label_colum": "did you mean label_column",
+        "with_baseline": "did you mean with_baselines",
+    }.items():
         with pytest.raises(headwise.InputError, match=f"no option is called '{wrong}'; {meant}"):
             headwise.train("train.tsv", **{wrong: 1})
-    with pytest.raises(headwise.InputError, match=r"'xyz'; there are task, text_column, .*learning_rate"):
+    with pytest.raises(headwise.InputError, match=r"'xyz'; there are out, .*, task, text_column, .*learning_rate"):
         headwise.train("train.tsv", xyz=1)
     with pytest.raises(headwise.InputError, match="found a list, expected the path of a table"):
         headwise.train([{"text": "a", "label": "b"}], model=how["model"])

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["InputError", "Model", "Watch", "attention", "check", "load", "train"]
 
-PLACES = {
+_PLACES = {
     "check": "audit",
     "Watch": "core.attention",
     "attention": "core.attention",
@@ -25,9 +25,9 @@ PLACES = {
 
 def __getattr__(name: str) -> Any:
     """What is asked for, imported then: PyTorch alone takes seconds, for which `headwise --help` need not wait."""
-    if name not in PLACES:
+    if name not in _PLACES:
         raise AttributeError(f"module 'headwise' has no attribute {name!r}")
-    globals()[name] = found = getattr(import_module(f"headwise.{PLACES[name]}"), name)
+    globals()[name] = found = getattr(import_module(f"headwise.{_PLACES[name]}"), name)
     return found
 
 

@@ -25,23 +25,26 @@ from headwise.errors import InputError
 from headwise.families.hub import STARTER
 from headwise.job import Job, prepared
 from headwise.judging.spread import SeedRun, with_spread
+from headwise.knobs import refuse_misspelt
 from headwise.model import Judged, Model
 from headwise.model_card import model_card
 from headwise.progress import Narrator
 from headwise.results import finish, judged_before, write_run
 from headwise.tasks.text_classification import TextClassification
+from headwise.training.asked import Asked
 from headwise.training.data import Source
 from headwise.training.frozen import frozen
 from headwise.training.loop import Evaluation, NotFinite, State, Step, training
 from headwise.training.lora import adapted
 from headwise.training.optimizers import optimizer
-from headwise.training.recipe import Precision
+from headwise.training.recipe import Precision, Recipe
 from headwise.training.saving import CARD, CHECKPOINTS, make_folder, newest_checkpoint, restore, save_checkpoint
 from headwise.training.tracking import TRACKERS, Listener, refuse_unknown, trackers
 from headwise.training.vocabulary import vocabulary_in_use
 
 GOES_ON = "; the same command with --resume goes on"
 RESTARTS, APART = 2, 1000  # seeds of runs tried again, apart from those of --seeds
+OPTIONS = ("out", "model", "seeds", "resume", "overwrite", "with_baselines", "report_to", "quiet")
 FEW_STEPS = 50  # fewer may well have learnt nothing yet
 SAVE_SECONDS = 600  # a checkpoint at every evaluation, and at least this often
 
@@ -77,6 +80,7 @@ def train(
 
     Raises InputError for whatever is wrong with what was given, before anything is written.
     """
+    refuse_misspelt(options, Asked, Recipe, others=OPTIONS)
     place = None if out is None else Path(out)
     if not isinstance(seeds, Integral) or seeds < 1:
         raise InputError(f"seeds is {seeds!r}, expected a whole number from 1 on")

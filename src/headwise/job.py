@@ -15,7 +15,6 @@ from headwise.families.averaging import averaged
 from headwise.families.checkpoint import Checkpoint, labels_of, purpose_of, read_config, read_model, specs
 from headwise.families.family import Purpose
 from headwise.families.hub import locate
-from headwise.knobs import refuse_unknown
 from headwise.progress import Narrator
 from headwise.reading.batches import Examples, Rows
 from headwise.reading.long_texts import MOST_WINDOWS, sizes
@@ -82,7 +81,6 @@ def prepared(
     train: Source, valid: Source | None, test: Source | None, name: str, options: dict[str, Any], narrator: Narrator
 ) -> Job:
     """Read everything and settle everything, telling what was guessed."""
-    refuse_unknown(options, Asked, Recipe)
     asked = Asked(**{field.name: options.pop(field.name) for field in fields(Asked) if field.name in options})
     options = {name: plain(value) for name, value in options.items()}
     seed = Recipe.of(1, 1, **options).seed  # refuses a wrong option before anything is read

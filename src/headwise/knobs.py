@@ -19,9 +19,12 @@ def knob(default: Any, help: str, low: float = -math.inf, high: float = math.inf
     return field(default=default, metadata={"help": help, "low": low, "high": high})
 
 
-def refuse_unknown(names: Iterable[str], *kinds: type) -> None:
-    """Raise InputError at the first name that is no setting of these dataclasses, with the one that was meant."""
-    known = [one.name for kind in kinds for one in fields(kind)]
+def refuse_misspelt(names: Iterable[str], *kinds: type, others: Iterable[str] = ()) -> None:
+    """Raise InputError at the first name that is no setting of these dataclasses, with the one that was meant.
+
+    others: what else is known.
+    """
+    known = [*others, *(one.name for kind in kinds for one in fields(kind))]
     for name in names:
         if name not in known:
             near = get_close_matches(name, known, 1)

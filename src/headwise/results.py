@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -93,11 +93,9 @@ def finish(job: Job, state: State, before: tuple[Judged, ...], narrator: Narrato
     task = task.tuned(job.valid, held_out)
     answers = task.decide(job.judged, outputs)
     scores, spans = task.scored(part.truth, answers), task.intervals(part.truth, answers)
-    if missed := [] if state.collapsed else task.never_answered(part.truth, answers):
-        job = job.noting(
-            f"never answers {listing(missed)}, which rows of {part.name} have; try --class-weights balanced, or give "
-            "more rows with it"
-        )
+    missed = task.never_answered(part.truth, answers)
+    if missed and not state.collapsed:
+        job = job.noting(never_answered(missed, job))
         narrator.say(job.notes[-1])
     after = Verdict(f"{job.name} after fine-tuning", scores, state.seconds, spans)
     steps = [{"step": step + 1, "loss": loss} for step, loss in enumerate(state.losses)]
@@ -128,6 +126,13 @@ def finish(job: Job, state: State, before: tuple[Judged, ...], narrator: Narrato
         "metrics": {name: after.scores.named(name) for name in task.metrics},
     }
     return Model(task, job.checkpoint, job.tokenizer, card, report)
+
+
+def never_answered(labels: Sequence[str], job: Job) -> str:
+    """A word about labels that no row gets though some have them."""
+    weigh = "try --class-weights balanced, or " if job.recipe.class_weights == "none" else ""
+    rows = f"rows of {job.data.judged.name}"
+    return f"never answers {listing(labels)}, which {rows} have; {weigh}give more rows of that kind"
 
 
 def facts(job: Job, state: State) -> list[tuple[str, str]]:

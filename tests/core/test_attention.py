@@ -306,22 +306,26 @@ def test_dropout_drops_its_share_and_keeps_the_mean(share, dtype):
     assert torch.equal(x.grad, made.detach())
 
 
+@pytest.mark.parametrize("bias_dtype", [torch.float32, torch.bfloat16])  # a table of biases stays in float32
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("heads", "kv_heads"), [(4, 4), (4, 2)])
-def test_attention_with_dropout_has_the_gradients_of_its_formula(heads, kv_heads, dtype):
+def test_attention_with_dropout_has_the_gradients_of_its_formula(heads, kv_heads, dtype, bias_dtype):
     generator = torch.Generator().manual_seed(0)
-    shapes = [(2, heads, 9, 8), (2, kv_heads, 11, 8), (2, kv_heads, 11, 8), (heads, 9, 11)]
-    drawn = [torch.randn(*shape, generator=generator) for shape in shapes]
+    shapes = [(2, 9, heads, 8), (2, 11, kv_heads, 8), (2, 11, kv_heads, 8)]
+    drawn = [torch.randn(*shape, generator=generator).transpose(1, 2) for shape in shapes]  # as heads are cut
+    drawn.append(torch.randn(heads, 9, 11, generator=generator))
     mask = torch.rand(2, 1, 1, 11, generator=generator) > 0.3
     sides = []
     for kind, made in ((torch.float32, by_formula), (dtype, kernels.attend)):
-        query, key, value, bias = parts = [part.to(kind, copy=True).requires_grad_() for part in drawn]
+        kinds = [kind] * 3 + [kind if kind == torch.float32 else bias_dtype]
+        parts = [part.to(each, copy=True).requires_grad_() for part, each in zip(drawn, kinds, strict=True)]
+        query, key, value, bias = parts
         torch.manual_seed(1)
         y = made(query, key, value, mask=mask, bias=bias, scale=0.3, dropout=0.2)
         (y.float() ** 2).sum().backward()
         sides.append([y, *(part.grad for part in parts)])
     for plain, ours in zip(*sides, strict=True):
-        assert ours.dtype == dtype and ours.shape == plain.shape
+        assert ours.dtype in (dtype, bias_dtype) and ours.shape == plain.shape
         assert (plain - ours.float()).abs().max() < (1e-5 if dtype == torch.float32 else 0.05) * plain.abs().max()
 
 

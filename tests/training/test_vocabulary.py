@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import weakref
+import errno
+import io
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from headwise.training.inference import predicted
 from headwise.training.loop import State, training
 from headwise.training.optimizers import optimizer
 from headwise.training.recipe import Recipe
-from headwise.training.vocabulary import vocabulary_in_use
+from headwise.training.vocabulary import on_disk, vocabulary_in_use
 
 TASK = TextClassification(("bad", "good"))
 RECIPE = Recipe(learning_rate=3e-3, epochs=4, batch_size=4, dropout=0.1, eval_steps=2, patience=0)
@@ -61,7 +62,7 @@ def test_the_same_model_comes_out(parts, directory_of):
 @pytest.mark.parametrize("room", [True, False], ids=["on disk", "disk full"])
 def test_the_whole_table_is_back_after_a_failure(parts, room, monkeypatch):
     if not room:
-        monkeypatch.setattr(vocabulary, "TemporaryFile", lambda: open("/dev/full", "r+b"))  # noqa: SIM115
+        monkeypatch.setattr(vocabulary, "TemporaryFile", Full)
     train, valid, model = parts
     before, _ = predicted(model, TASK, valid)
     with pytest.raises(KeyboardInterrupt), vocabulary_in_use(model, train, valid) as (_, others):
@@ -70,8 +71,30 @@ def test_the_whole_table_is_back_after_a_failure(parts, room, monkeypatch):
     assert torch.equal(predicted(model, TASK, valid)[0], before)
 
 
-def test_the_table_takes_no_memory_meanwhile(parts):
-    train, valid, model = parts
-    held = weakref.ref(model.encoder.embeddings.tokens.weight)
-    with vocabulary_in_use(model, train, valid):
-        assert held() is None
+class Full(io.BytesIO):
+    """A file on a full disk, which says so when it is written, or only when it is closed."""
+
+    def flush(self):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def __exit__(self, *_):
+        self.flush()
+
+
+def test_the_table_in_a_file_is_another_and_changes_as_any_does():
+    table = torch.arange(12.0).view(4, 3)
+    copy = on_disk(table.T)
+    assert copy.data_ptr() != table.data_ptr()
+    copy[1] = 7
+    assert copy.tolist() == [[0, 3, 6, 9], [7] * 4, [2, 5, 8, 11]] and table[0, 1] == 1
+
+
+def nowhere():
+    raise FileNotFoundError("no usable temporary directory")
+
+
+@pytest.mark.parametrize("opened", [Full, nowhere])
+def test_where_there_is_no_room_it_stays(opened, monkeypatch):
+    monkeypatch.setattr(vocabulary, "TemporaryFile", opened)
+    table = torch.ones(2, 3)
+    assert on_disk(table) is table

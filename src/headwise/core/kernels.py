@@ -20,6 +20,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from headwise.core.plain import plain as plain
 
@@ -114,6 +115,7 @@ class Dropped(torch.autograd.Function):
         return enlarged(stays, share, x.dtype).mul_(x)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (stays,) = ctx.saved_tensors
         return enlarged(stays, ctx.share, gradient.dtype).mul_(gradient), None
@@ -122,7 +124,8 @@ class Dropped(torch.autograd.Function):
 class DroppedAttention(torch.autograd.Function):
     """dropped(weights(query, key)) · value; for the way back it holds the weights once, and a byte for each.
 
-    query [… h t w], key and value [… h s w] -> [… h t w]
+    query [… h t w], key and value [… h s w], all of one type; mask, true where seen, and bias broadcast to [… h t s]
+    -> [… h t w]
     """
 
     @staticmethod
@@ -140,10 +143,11 @@ class DroppedAttention(torch.autograd.Function):
         mixing = weights(query, key, mask=mask, bias=bias, scale=scale).to(value.dtype)  # [… h t s]
         stays = kept(mixing.shape, share)
         ctx.save_for_backward(query, key, value, mixing, stays)
-        ctx.scale, ctx.share, ctx.bias = scale, share, None if bias is None else bias.shape
+        ctx.scale, ctx.share, ctx.shape_of_bias = scale, share, None if bias is None else bias.shape
         return enlarged(stays, share, mixing.dtype).mul_(mixing) @ value
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, mixing, stays = ctx.saved_tensors
         gradient, factor = gradient.contiguous(), enlarged(stays, ctx.share, mixing.dtype)
@@ -152,7 +156,7 @@ class DroppedAttention(torch.autograd.Function):
         of_query = (of_scores @ key).mul_(ctx.scale)
         of_key = ((query * ctx.scale).mT @ of_scores).mT
         of_value = factor.mul_(mixing).mT @ gradient
-        of_bias = None if ctx.bias is None else of_scores.sum_to_size(ctx.bias)
+        of_bias = of_scores.sum_to_size(ctx.shape_of_bias) if ctx.needs_input_grad[4] else None
         return of_query, of_key, of_value, None, of_bias, None, None
 
 

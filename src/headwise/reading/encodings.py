@@ -94,25 +94,23 @@ def _from_gb18030(name: str, data: bytes, position: int) -> bytes:
     replaced = data.decode(errors="replace")
     damaged = replaced.count("\ufffd")
     whole = len(replaced) - len(replaced.encode("ascii", "ignore")) - damaged  # well-formed characters beyond ASCII
-    try:
-        text = data.decode("gb18030") if whole <= damaged else ""
-    except UnicodeDecodeError as error:
-        if _reads_as_chinese(data.decode("gb18030", "ignore")):
+    if whole <= damaged and _reads_as_chinese(data.decode("gb18030", "ignore")):
+        try:
+            return data.decode("gb18030").encode()
+        except UnicodeDecodeError as error:
             raise _undecodable(name, data, error.start, "GB18030", "as which the rest reads; repair it") from None
-        text = ""
-    if _reads_as_chinese(text):
-        return text.encode()
     converted = "convert the file to UTF-8, one of Western Excel for example: iconv -f CP1252 -t UTF-8"
     remedy = "repair it" if whole > damaged else converted
     rest = "the rest is mostly UTF-8" if whole > damaged else "nor does the file read as GB18030 or UTF-16"
     raise _undecodable(name, data, position, "UTF-8", f"{rest}; {remedy}")
 
 
-def _undecodable(name: str, data: bytes, position: int, encoding: str, remedy: str) -> InputError:
+def _undecodable(name: str, data: bytes, position: int, encoding: str, said: str) -> InputError:
+    """At a byte that is not valid in the encoding, with what is to be said of the rest, and done."""
     column = position - data.rfind(b"\n", 0, position)
     return InputError(
         f"{name}, line {line_at(data, position)}: byte 0x{data[position]:02X} (byte {column} of the line) "
-        f"is not valid {encoding}; {remedy}"
+        f"is not valid {encoding}; {said}"
     )
 
 

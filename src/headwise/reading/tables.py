@@ -108,20 +108,25 @@ def _read_delimited(
     except pa.ArrowInvalid:
         _refuse_malformed(name, data, dialect, names)
         table = _parse(data, start, names, dialect, len(data))  # nothing wrong but a row longer than a block
-    table, said = _without_nameless(name, table)
-    notes += said
-    return Records(name, table, notes, partial(_delimited_lines, name, dialect))
+    return _without_nameless(Records(name, table, notes, partial(_delimited_lines, name, dialect)))
 
 
-def _without_nameless(name: str, table: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:
-    """Without the columns behind the last name, and a note. Raises InputError where one of them holds something."""
-    nameless = [column for column in table.column_names if column.startswith(_NAMELESS)]
+def _without_nameless(records: Records) -> Records:
+    """Without the columns behind the last name, which is noted. Raises InputError where one of them holds something."""
+    nameless = [column for column in records.columns if column.startswith(_NAMELESS)]
+    if not nameless:
+        return records
     for column in nameless:
-        if pc.any(pc.not_equal(pc.utf8_trim_whitespace(table[column]), "")).as_py():
-            raise _no_name(name, table.column_names.index(column), len(table.column_names))
+        values = records.table[column]
+        filled = pc.index(pc.not_equal(pc.utf8_trim_whitespace(values), ""), True).as_py()
+        if filled >= 0:
+            raise InputError(
+                f"{records.where(filled)}: {excerpt(values[filled].as_py())} in column "
+                f"{records.columns.index(column) + 1}, which has no name; name it in the header, or empty it"
+            )
     columns = "a column" if len(nameless) == 1 else f"{len(nameless)} columns"
-    said = f"{name}: left out {columns} with neither a name nor a value"
-    return table.drop_columns(nameless), (said,) if nameless else ()
+    said = f"{records.path}: left out {columns} with neither a name nor a value"
+    return replace(records, table=records.table.drop_columns(nameless), notes=(*records.notes, said))
 
 
 def _plainly_quoted(data: bytes, dialect: _Dialect) -> bool:
@@ -186,14 +191,10 @@ def _refuse_names(where: str, names: Sequence[str]) -> None:
     seen: set[str] = set()
     for number, column in enumerate(names):
         if not column.strip():
-            raise _no_name(where, number, len(names))
+            raise InputError(f"{where}: column {number + 1} has no name; name it in the header")
         if column in seen:
             raise InputError(f"{where}: two columns are named {excerpt(column)}; rename or remove one")
         seen.add(column)
-
-
-def _no_name(where: str, number: int, of: int) -> InputError:
-    return InputError(f"{where}: column {number + 1} of {of} has no name; name it in the header")
 
 
 def _misquoted(name: str, row: _Row) -> InputError:

@@ -211,15 +211,22 @@ def numbers(records: Records, column: str) -> Array:
         if not pc.any(wrong).as_py():
             return found
     row = pc.index(wrong, True).as_py()
-    found = values[row].as_py()
-    if re.match(NUMBER, found):
-        raise InputError(
-            f"{records.where(row)}: {column} is {excerpt(found)}, expected a number up to {LARGEST:g}, as far as a "
-            "model can compute; change the unit of the whole column, or delete the row"
+    text = values[row].as_py()
+    raise InputError(f"{records.where(row)}: {column} is {excerpt(text)}, {expected(text)}")
+
+
+def expected(text: str) -> str:
+    """What to write in the place of a text that is no number, or one that no model can compute."""
+    if re.match(NUMBER, text):
+        return (
+            f"expected a number between -{LARGEST:g} and {LARGEST:g}, as far as a model can compute; change the unit "
+            "of the whole column, or delete the row"
         )
-    comma = re.match(NUMBER, found.replace(",", ".", 1))
-    remedy = f"write {found.strip().replace(',', '.', 1)}" if comma else "write one or delete the row"
-    raise InputError(f"{records.where(row)}: {column} is {excerpt(found)}, expected a number such as 3.5; {remedy}")
+    if not re.match(NUMBER, text.replace(",", ".", 1)):
+        return "expected a number such as 3.5; write one or delete the row"
+    fraction, thousands = text.strip().replace(",", ".", 1), text.strip().replace(",", "", 1)
+    either = f"{thousands} or {fraction}, whichever is meant" if re.search(r",\d{3}$", text.strip()) else fraction
+    return f"expected a number such as 3.5; write {either}"
 
 
 def floats(values: Any) -> Array:

@@ -196,7 +196,7 @@ class Task(ABC):
         return False
 
     def never_answered(self, truth: Array, answers: Array) -> list[str]:
-        """Labels that some rows have and no answer gives."""
+        """Labels that some rows have and no answer gives, the commonest first. truth and answers [b] or [b c]"""
         return []
 
     def drawn(self, truth: Array, *answers: Array) -> tuple[Drawn, ...]:

@@ -31,7 +31,7 @@ from headwise.reading.text import Text
 from headwise.tasks.task import Array, Task
 from headwise.tasks.windowed import Windowed
 
-DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*")
+COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*")
 HARDLY_ANY_OTHER = 0.9  # a share of one class above which always answering it may be the best there is
 
 
@@ -106,21 +106,17 @@ class TextClassification(Windowed):
         return truth
 
     def remarks(self, records: Records, columns: Columns) -> list[str]:
-        """Labels that look like several in one, or like numbers."""
+        """Labels that look like several in one, or like numbers; the same for each part."""
         if self.multi_label:
             return []
-        names, said = set(records.table[columns.target].to_pylist()), []
+        said = []
         for mark in "|;,":
-            if several := [
-                name for name in names if mark in name and {part.strip() for part in name.split(mark)} < names
-            ]:
+            if several := composite(self.labels, mark):
                 labels = "a label looks" if len(several) == 1 else f"{len(several):,} labels look"
-                said.append(
-                    f"{labels} like several in one, {listing(sorted(several)[:1])}; if so: --label-separator '{mark}'"
-                )
-        if all(DECIMAL_COMMA.fullmatch(name) for name in names):
-            said.append("the labels look like numbers with a decimal comma; for regression write them as 3.5")
-        return [f"{records.path}: {one}" for one in said]
+                said.append(f"{labels} like several in one, {excerpt(several[0])}; if so: --label-separator '{mark}'")
+        if all(COMMA.fullmatch(label) for label in self.labels):
+            said.append("the labels look like numbers with a comma; for regression write 3,5 as 3.5, 1,000 as 1000")
+        return said
 
     def strata(self, truth: Array) -> Array:
         """A row's label; of several its first."""
@@ -226,7 +222,7 @@ class TextClassification(Windowed):
         return bool((answers == answers[0]).all() and commonest < HARDLY_ANY_OTHER)
 
     def never_answered(self, truth: Array, answers: Array) -> list[str]:
-        """The commonest first."""
+        """Of several labels, each by itself."""
         each = [one if self.multi_label else one[:, None] == np.arange(len(self.labels)) for one in (truth, answers)]
         there, given = (one.sum(0) for one in each)  # [c]
         return [self.labels[at] for at in np.argsort(-there, kind="stable") if there[at] and not given[at]]
@@ -375,6 +371,12 @@ def labels_in(records: Records, column: str, multi_label: bool, separator: str |
         )
     numbers = all(name.removeprefix("-").isdecimal() and len(name) < 19 for name in names)
     return tuple(sorted(names, key=int if numbers else str))
+
+
+def composite(labels: Sequence[str], mark: str) -> list[str]:
+    """Those that are others with a mark between them."""
+    names = {label.strip() for label in labels}
+    return [label for label in labels if mark in label and {part.strip() for part in label.split(mark)} < names]
 
 
 def weights_of(given: str | Mapping[str, float], labels: Sequence[str], targets: Array) -> tuple[float, ...] | None:

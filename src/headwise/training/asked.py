@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from headwise.errors import InputError
-from headwise.knobs import knob, refuse_unknown
+from headwise.knobs import knob, refuse_misspelt
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class Asked:
     """What a user may say about a table; None is guessed, and the guess is told."""
 
     task: str | None = knob(
-        None,
+        None,  # the names of tasks.TASKS, whose import takes seconds; a test compares them
         "token-classification, question-answering, regression, text-classification, fill-mask, feature-extraction; "
         "guessed from the table unless given",
     )
@@ -41,5 +41,5 @@ class Asked:
     @staticmethod
     def of(**given: Any) -> Asked:
         """What is given by name. Raises InputError for a name that is none."""
-        refuse_unknown(given, Asked)
+        refuse_misspelt(given, Asked)
         return Asked(**given)

@@ -112,7 +112,7 @@ def read_data(
     parts, said = split_off(whole, given, seed, task)
     table = None if parts["train"] is whole else whole
     data = Data(parts["train"], parts["validation"], parts.get("test"), columns, asked, task, (), table)
-    return replace(data, notes=(*notes, *said, *repeated(data)))
+    return replace(data, notes=tuple(dict.fromkeys((*notes, *said, *repeated(data)))))  # parts may have one in common
 
 
 def opened(source: Source, asked: Asked) -> tuple[Records, list[str]]:

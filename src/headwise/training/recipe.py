@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from headwise.errors import InputError
-from headwise.knobs import knob, refuse_out_of_range, refuse_unknown
+from headwise.knobs import knob, refuse_misspelt, refuse_out_of_range
 
 Optimizer = Literal["adamw", "sgd"]
 Schedule = Literal["linear", "cosine", "constant"]
@@ -85,7 +85,7 @@ class Recipe:
         """
         from headwise.core.kernels import bfloat16_pays
 
-        refuse_unknown(given, Recipe)
+        refuse_misspelt(given, Recipe)
         given = {name: value for name, value in given.items() if value is not None}
         Recipe(**given)  # before anything is reckoned from values out of range
         batch_size = given.get("batch_size", 32 if rows >= 2000 or given.get("few_shot") else 16)

@@ -21,8 +21,9 @@ def vocabulary_in_use(model: HeadedEncoder, *parts: Examples) -> Iterator[tuple[
     back numbered to match; afterwards it is whole again, the trained rows in their places.
 
     No other row would have got a gradient, so nothing is lost but their weight decay. What is gained is the
-    memory, the optimizer's work and the checkpoints' size of a table that is most of a small model. Where the head
-    answers with a row of the table each is in use.
+    memory, the optimizer's work and the checkpoints' size of a table that is most of a small model: it waits in a
+    temporary file, from which the model reads it from then on. Where the head answers with a row of the table each is
+    in use.
     """
     if model.head.spec.tied:
         yield parts
@@ -43,11 +44,15 @@ def vocabulary_in_use(model: HeadedEncoder, *parts: Examples) -> Iterator[tuple[
 
 
 def on_disk(table: Tensor) -> Tensor:
-    """The same numbers in a temporary file, of which what is used takes memory; itself where there is no room."""
-    with TemporaryFile() as file:  # gone with the tensor
-        try:
-            file.write(table.numpy().data.cast("B"))
+    """The same numbers in a temporary file, of which only what is used takes memory; itself where it has no room. [v d]
+
+    It is written out, as a page of a file with holes would end the process where the disk is full. Where the directory
+    of temporary files is itself in memory nothing is gained.
+    """
+    try:
+        with TemporaryFile() as file:  # gone with the tensor
+            file.write(np.ascontiguousarray(table.numpy()).data.cast("B"))
             file.flush()
-        except OSError:
-            return table
-        return torch.from_numpy(np.memmap(file, np.float32, "r+", shape=tuple(table.shape)))
+            return torch.from_numpy(np.memmap(file, table.numpy().dtype, "r+", shape=tuple(table.shape)))
+    except OSError:
+        return table

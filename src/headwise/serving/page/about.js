@@ -41,7 +41,7 @@ function scores(judged) {
       span ? make("small", {}, ` ${number(span[0])}–${number(span[1])}`) : null));
   };
   const others = judged.verdicts.slice(0, -1).filter((one) => typeof one.scores[judged.metric] === "number").map((one) => make("tr", { class: "soft" },
-    make("th", { scope: "row" }, baseline(one.name.split(" (")[0])), make("td", { class: "number" }, number(one.scores[judged.metric]))));
+    make("th", { scope: "row" }, baseline(one.name)), make("td", { class: "number" }, number(one.scores[judged.metric]))));
   const compared = others.length
     ? [make("table", {}, make("caption", {}, say("compared", { metric: named(judged.metric) })), make("tbody", {}, ...others))] : [];
   return [
@@ -55,7 +55,7 @@ function scores(judged) {
 
 /** What a model had to beat, in the reader's language. */
 function baseline(name) {
-  const model = name.match(/^(.*) before fine-tuning$/)?.[1];
+  const model = name.match(/^(.*) before fine-tuning( \(.*)?$/)?.[1];
   return model === undefined ? named(name) : say("before", { model });
 }
 

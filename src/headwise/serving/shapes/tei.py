@@ -38,7 +38,7 @@ async def predict(call: Call) -> Any:
     body, served = call.json, call.served(gives_labels, LABELS)
     given = body.get("inputs")
     batch = isinstance(given, list) and all(isinstance(one, list) for one in given)
-    if isinstance(given, list) and not batch and len(given) > 2:
+    if isinstance(given, list) and not batch and (len(given) > 2 or any(isinstance(one, list) for one in given)):
         raise fields.wrong("inputs", "a text, two of a pair, or a list of each text of several: [[text], [text], …]")
     texts = fields.items(given, "inputs") if batch else [fields.item(given, "inputs")]
     refuse_empty(texts)

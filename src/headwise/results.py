@@ -94,7 +94,7 @@ def finish(job: Job, state: State, before: tuple[Judged, ...], narrator: Narrato
     answers = task.decide(job.judged, outputs)
     scores, spans = task.scored(part.truth, answers), task.intervals(part.truth, answers)
     missed = task.never_answered(part.truth, answers)
-    if missed and not state.collapsed:
+    if missed and not task.collapsed(part.truth, answers):
         job = job.noting(never_answered(missed, job))
         narrator.say(job.notes[-1])
     after = Verdict(f"{job.name} after fine-tuning", scores, state.seconds, spans)

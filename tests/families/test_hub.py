@@ -36,7 +36,7 @@ def test_where_its_package_is_absent_the_starter_comes_from_the_hub(tmp_path, mo
     asked = []
     (tmp_path / "model.safetensors").write_bytes(b"")
     monkeypatch.setattr(hub, "find_spec", lambda name: None)
-    monkeypatch.setattr(hub, "snapshot_download", lambda name, **_: asked.append(name) or str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda name, **_: asked.append(name) or str(tmp_path))
     with pytest.raises(InputError, match="sha256"):
         hub.locate("minilm")
     assert asked == ["sentence-transformers/all-MiniLM-L6-v2"]

@@ -182,7 +182,7 @@ def _header(name: str, data: bytes, dialect: _Dialect) -> tuple[list[str], int]:
         fields = [field[1:-1].replace('""', '"') if field.startswith('"') else field for field in fields]
     last = max((number for number, field in enumerate(fields) if field.strip()), default=0)
     _refuse_names(f"{name}, line {row.line}", fields[: last + 1])
-    nameless = [_NAMELESS * (number + 1) for number in range(len(fields) - last - 1)]  # which spreadsheets leave behind
+    nameless = [f"{_NAMELESS}{number}" for number in range(len(fields) - last - 1)]  # which spreadsheets leave behind
     return fields[: last + 1] + nameless, row.end
 
 

@@ -46,13 +46,13 @@ def vocabulary_in_use(model: HeadedEncoder, *parts: Examples) -> Iterator[tuple[
 def on_disk(table: Tensor) -> Tensor:
     """The same numbers in a temporary file, of which only what is used takes memory; itself where it has no room. [v d]
 
-    It is written out, as a page of a file with holes would end the process where the disk is full. Where the directory
-    of temporary files is itself in memory nothing is gained.
+    What is changed afterwards is private memory, as of any tensor: a forked process changes its own. Where temporary
+    files are themselves in memory nothing is gained.
     """
     try:
         with TemporaryFile() as file:  # gone with the tensor
             file.write(np.ascontiguousarray(table.numpy()).data.cast("B"))
             file.flush()
-            return torch.from_numpy(np.memmap(file, table.numpy().dtype, "r+", shape=tuple(table.shape)))
+            return torch.from_numpy(np.memmap(file, table.numpy().dtype, "c", shape=tuple(table.shape)))
     except OSError:
         return table

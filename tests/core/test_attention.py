@@ -336,7 +336,9 @@ def by_formula(query, key, value, *, mask, bias, scale, dropout):
     return mixing * kernels.kept(mixing.shape, dropout) / (1 - dropout) @ value
 
 
-def test_dropout_holds_a_byte_a_number_and_attention_its_weights_once():
+@pytest.mark.parametrize(("most", "weights"), [(648, [(648, 4)]), (647, [])])
+def test_dropout_holds_a_byte_a_number_and_attention_few_weights(monkeypatch, most, weights):
+    monkeypatch.setattr(kernels, "WEIGHTS_HELD", most)
     held = []
 
     def hold(tensor):
@@ -348,7 +350,35 @@ def test_dropout_holds_a_byte_a_number_and_attention_its_weights_once():
         y = kernels.attend(query, key, value, mask=None, bias=None, scale=None, dropout=0.1)
         kernels.dropped(y, 0.1)
     sizes = [(tensor.numel(), tensor.element_size()) for tensor in held]
-    assert sorted(sizes) == sorted([(576, 4)] * 3 + [(648, 4), (648, 1), (576, 1)])
+    assert sorted(sizes) == sorted([(576, 4)] * 3 + weights + [(648, 1), (576, 1)])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("limited", [False, True])
+def test_weights_made_anew_give_the_same_gradients(monkeypatch, dtype, limited):
+    query, key, value = (torch.randn(2, 4, 9, 8, dtype=dtype, requires_grad=True) for _ in range(3))
+    bias = torch.randn(4, 9, 9, dtype=dtype, requires_grad=True) if limited else None
+    mask = torch.ones(9, 9, dtype=torch.bool).tril() if limited else None
+    given = [query, key, value, *([] if bias is None else [bias])]
+
+    def gradients(most):
+        monkeypatch.setattr(kernels, "WEIGHTS_HELD", most)
+        torch.manual_seed(0)
+        y = kernels.attend(query, key, value, mask=mask, bias=bias, scale=None, dropout=0.1)
+        return torch.autograd.grad(y.square().sum(), given)
+
+    assert all(map(torch.equal, gradients(0), gradients(1000)))
+
+
+def test_dropout_has_a_second_derivative_and_attention_with_it_says_that_it_has_none():
+    x = torch.randn(5, requires_grad=True)
+    (first,) = torch.autograd.grad(kernels.dropped(x, 0.5).pow(3).sum(), x, create_graph=True)
+    (second,) = torch.autograd.grad(first.sum(), x)
+    torch.testing.assert_close(second * x, 2 * first)
+    query, key, value = (torch.randn(2, 4, 9, 8, requires_grad=True) for _ in range(3))
+    y = kernels.attend(query, key, value, mask=None, bias=None, scale=None, dropout=0.1)
+    with pytest.raises(RuntimeError, match="no second derivative"):
+        torch.autograd.grad(y.sum(), query, create_graph=True)
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])

@@ -15,7 +15,15 @@ from headwise.core import kernels, spec
 from headwise.core.attention import Watch
 from headwise.core.packed import Packed
 from headwise.core.prepacked import Prepacked, prepack
-from headwise.core.transformer import Decoder, Encoder, EncoderDecoder, HeadedEncoder, Sinusoids, initialise
+from headwise.core.transformer import (
+    Decoder,
+    Encoder,
+    EncoderDecoder,
+    FeedForward,
+    HeadedEncoder,
+    Sinusoids,
+    initialise,
+)
 
 ATTENTION = spec.Attention(n_heads=2, n_kv_heads=2, d_head=8)
 BLOCK = spec.Block(ATTENTION, feed_forward=spec.FeedForward(24))
@@ -224,6 +232,30 @@ def test_dropout_acts_in_training_only(stack, redraw):
     assert torch.equal(model(batch).data, model(batch).data)
     model.train()
     assert not torch.equal(model(batch).data, model(batch).data)
+
+
+@pytest.mark.parametrize("gated", [False, True])
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_what_feed_forward_makes_anew_gives_the_same_gradients_and_is_not_held(monkeypatch, redraw, gated, dropout):
+    layer = redraw(FeedForward(spec.FeedForward(50, "gelu", gated=gated, dropout=dropout), 16)).train()
+    x = ids([4, 9]).with_data(torch.randn(13, 16))
+    inner = {}  # where the numbers between the layers lie -> the numbers
+
+    def hold(tensor):
+        if tensor.shape == (13, 50) and tensor.dtype == torch.float32:
+            inner[tensor.data_ptr()] = tensor
+        return tensor
+
+    def gradients(most):
+        monkeypatch.setattr(kernels, "INNER_HELD", most)
+        torch.manual_seed(0)
+        inner.clear()
+        with torch.autograd.graph.saved_tensors_hooks(hold, lambda tensor: tensor):
+            y = layer(x)
+        return torch.autograd.grad(y.square().sum(), [*layer.parameters()]), len(inner)
+
+    (anew, few), (held, more) = gradients(649), gradients(650)
+    assert all(map(torch.equal, anew, held)) and few == 1 + gated < more
 
 
 def test_initialising_draws_from_the_generator_alone():

@@ -13,18 +13,21 @@ With HEADWISE_KERNELS=plain everything is written out, to compare with.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch.utils.checkpoint import checkpoint
 
 from headwise.core.plain import plain as plain
 
 SHORT = 512  # keys; with gradients, weights of longer sequences take more memory than the fused kernel takes time
+# What is held for the way back, in numbers; more is made anew then, which takes up to 3 % of a step. For less it would
+# take as long, and would not save much.
+WEIGHTS_HELD, INNER_HELD = 2**17, 2**20
 DRAWS = 2**16  # one of which decides whether a number is dropped
 ASKED_SHORT = 128  # without, making room for the weights of longer ones takes longer than the fused kernel does
 
@@ -104,6 +107,18 @@ def enlarged(stays: Tensor, share: float, dtype: torch.dtype) -> Tensor:
     return stays.to(dtype).mul_(DRAWS / (DRAWS - round(share * DRAWS)))
 
 
+def remade(make: Callable[..., Tensor], *of: Tensor) -> Tensor:
+    """make(*of), which where that is much holds for the way back only what it is made of, and makes the rest anew.
+
+    For what takes much room and little time (Chen et al. 2016, arXiv:1604.06174). A product that comes last is not made
+    twice.
+    """
+    first = of[0]
+    if plain() or first.device.type != "cpu" or not first.requires_grad or first.numel() <= INNER_HELD:
+        return make(*of)
+    return checkpoint(make, *of, use_reentrant=False)
+
+
 class Dropped(torch.autograd.Function):
     """Our own dropout. [any shape] -> the same"""
 
@@ -115,14 +130,13 @@ class Dropped(torch.autograd.Function):
         return enlarged(stays, share, x.dtype).mul_(x)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (stays,) = ctx.saved_tensors
         return enlarged(stays, ctx.share, gradient.dtype).mul_(gradient), None
 
 
 class DroppedAttention(torch.autograd.Function):
-    """dropped(weights(query, key)) · value; for the way back it holds the weights once, and a byte for each.
+    """dropped(weights(query, key)) · value; for the way back it holds a byte for each weight, and few weights.
 
     query [… h t w], key and value [… h s w], all of one type; mask, true where seen, and bias broadcast to [… h t s]
     -> [… h t w]
@@ -142,21 +156,25 @@ class DroppedAttention(torch.autograd.Function):
         query, key, value = query.contiguous(), key.contiguous(), value.contiguous()  # once, not at every product
         mixing = weights(query, key, mask=mask, bias=bias, scale=scale).to(value.dtype)  # [… h t s]
         stays = kept(mixing.shape, share)
-        ctx.save_for_backward(query, key, value, mixing, stays)
-        ctx.scale, ctx.share, ctx.shape_of_bias = scale, share, None if bias is None else bias.shape
+        held = mixing if mixing.numel() <= WEIGHTS_HELD else None
+        ctx.save_for_backward(query, key, value, mask, bias, stays, held)
+        ctx.scale, ctx.share = scale, share
         return enlarged(stays, share, mixing.dtype).mul_(mixing) @ value
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, mixing, stays = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            raise RuntimeError("attention with dropout has no second derivative here; ask for it in eval mode")
+        query, key, value, mask, bias, stays, mixing = ctx.saved_tensors
+        if mixing is None:
+            mixing = weights(query, key, mask=mask, bias=bias, scale=ctx.scale).to(value.dtype)  # [… h t s]
         gradient, factor = gradient.contiguous(), enlarged(stays, ctx.share, mixing.dtype)
         of_weights = (gradient @ value.mT).mul_(factor)  # [… h t s]
         of_scores = torch.ops.aten._softmax_backward_data(of_weights, mixing, -1, mixing.dtype)
         of_query = (of_scores @ key).mul_(ctx.scale)
         of_key = ((query * ctx.scale).mT @ of_scores).mT
         of_value = factor.mul_(mixing).mT @ gradient
-        of_bias = of_scores.sum_to_size(ctx.shape_of_bias) if ctx.needs_input_grad[4] else None
+        of_bias = of_scores.sum_to_size(bias.shape) if ctx.needs_input_grad[4] else None
         return of_query, of_key, of_value, None, of_bias, None, None
 
 

@@ -136,12 +136,13 @@ class PrepackedFeedForward(FeedForward):
 
     layout: Layout
 
-    def activated(self, x: Tensor) -> Tensor:
-        """[n d] -> [n f]"""
-        dtype = wanted(x)
+    def forward(self, x: Packed) -> Tensor:
+        """[n d] -> [n f] -> [n d]"""
+        dtype = wanted(x.data)
         if dtype is None or not self.layout.holds(dtype, self.pre_activation):
-            return super().activated(x)
-        return self.layout.product(x)
+            return super().forward(x)
+        inner = self.layout.product(x.data)  # [n f]
+        return self.down(self.dropout(inner if self.gate is None else inner * self.up(x.data)))
 
 
 @torch.inference_mode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from operator import methodcaller
@@ -108,17 +109,17 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Packed) -> Tensor:
         """[n d] -> [n f] -> [n d]"""
-        inner = self.activated(x.data)  # [n f]
-        return self.down(self.dropout(inner if self.gate is None else inner * self.up(x.data)))
+        passing = () if self.gate is None else (self.up(x.data),)
+        return kernels.remade(self.mixed, self.pre_activation(x.data), *passing)
+
+    def mixed(self, taken: Tensor, *passing: Tensor) -> Tensor:
+        """What the activation takes, and where gated what its numbers are multiplied by. [n f] each -> [n d]"""
+        return self.down(self.dropout(math.prod(passing, start=self.activation(taken))))
 
     @property
     def pre_activation(self) -> nn.Linear:
         """The layer that makes what the activation takes."""
         return self.up if self.gate is None else self.gate
-
-    def activated(self, x: Tensor) -> Tensor:
-        """[n d] -> [n f]"""
-        return self.activation(self.pre_activation(x))
 
 
 class Residual(nn.Module):

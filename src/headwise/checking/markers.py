@@ -24,10 +24,10 @@ TOKEN = re.compile(rf"{CHINESE.pattern}|\d+|[^\W\d_]+|[^\w\s]|_")
 
 def markers(corpus: Corpus, rows: Rows) -> list[Finding]:
     """For each class the marker that most of its rows bear, if any."""
-    from sklearn.feature_extraction.text import CountVectorizer
-
     if len(corpus.names) < 2 or corpus.numerous or not len(rows):
         return []
+    from sklearn.feature_extraction.text import CountVectorizer
+
     vectorizer = CountVectorizer(analyzer=marks, binary=True, min_df=min(FEWEST, len(rows)))
     try:
         borne: Any = vectorizer.fit_transform([joined(corpus.texts[row]) for row in rows.tolist()])  # [rows marks]

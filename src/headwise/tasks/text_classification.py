@@ -31,7 +31,7 @@ from headwise.reading.text import Text
 from headwise.tasks.task import Array, Task
 from headwise.tasks.windowed import Windowed
 
-COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*")
+FIGURE = re.compile(r"\s*[+-]?\d[\d.,]*\s*%?\s*")  # as people write them: 3,5 or 1.250,00 or 35%
 HARDLY_ANY_OTHER = 0.9  # a share of one class above which always answering it may be the best there is
 
 
@@ -109,13 +109,13 @@ class TextClassification(Windowed):
         """Labels that look like several in one, or like numbers; the same for each part."""
         if self.multi_label:
             return []
+        if all(FIGURE.fullmatch(label) for label in self.labels) and re.search("[,%]", "".join(self.labels)):
+            return ["the labels look like numbers; for regression write 3,5 as 3.5, 1,000 as 1000 and 35% as 35"]
         said = []
         for mark in "|;,":
             if several := composite(self.labels, mark):
                 labels = "a label looks" if len(several) == 1 else f"{len(several):,} labels look"
                 said.append(f"{labels} like several in one, {excerpt(several[0])}; if so: --label-separator '{mark}'")
-        if all(COMMA.fullmatch(label) for label in self.labels):
-            said.append("the labels look like numbers with a comma; for regression write 3,5 as 3.5, 1,000 as 1000")
         return said
 
     def strata(self, truth: Array) -> Array:

@@ -148,6 +148,14 @@ def test_predict_prints_a_table_without_output_and_refuses_what_cannot_be(run, c
     refused(command("predict", run, "a", "--output", tmp_path / "no/a.csv"), "a.csv", "cannot be written")
 
 
+def test_predict_does_not_replace_the_table_that_it_reads(run, command, table, films, tmp_path):
+    file = table(tmp_path / "films.tsv", films)
+    before = file.read_bytes()
+    same = tmp_path / "." / "films.tsv"
+    refused(command("predict", run, "--input", file, "--output", same), "is the table itself; choose another --output")
+    assert file.read_bytes() == before
+
+
 def test_an_output_that_cannot_be_is_refused_before_predicting(run, command, tmp_path, monkeypatch):
     monkeypatch.setattr("headwise.model.Model.predict", pytest.fail)
     (tmp_path / "folder.csv").mkdir()

@@ -24,8 +24,9 @@ from headwise.families.hub import STARTER, locate
 from headwise.reading.batches import Rows
 from headwise.reading.columns import choose_columns
 from headwise.reading.text import TextTokenizer
+from headwise.tasks.text_classification import TextClassification, remarks
 from headwise.training.asked import Asked
-from headwise.training.data import Data, Source, opened
+from headwise.training.data import Data, Source, opened, settled
 from headwise.training.inference import features
 
 Wait = Callable[[str], AbstractContextManager[None]]
@@ -48,7 +49,9 @@ def check(
     wait: Wait = unsaid,
     **asked: Any,
 ) -> Checked:
-    """What is wrong with a table for text classification: findings with their rows, the gravest first.
+    """What is wrong with a table: findings with their rows, the gravest first.
+
+    Labels are looked at where they are classes; for any other task it is made sure that they can be read.
 
     train, valid, test: files, or rows in memory; none of them is changed.
     model: whose tokenizer counts lengths (else the starter's), and whose features, frozen, help to tell which
@@ -61,6 +64,7 @@ def check(
     if fix is not None:
         refuse_taken(Path(fix), [Path(part.records.path).name for part in corpus.parts])
     findings, same, rows = surface(corpus, wait)
+    findings += [Finding("labels", "warning", said) for said in ([] if corpus.multi_label else remarks(corpus.names))]
     findings += [Finding("encoding", "note", note) for note in notes if ": encoding " in note]
     with wait("counting tokens"):
         findings += lengths_of(same, rows, model)
@@ -102,16 +106,22 @@ def of_data(data: Data, wait: Wait = unsaid) -> Checked:
 def read_corpus(train: Source, valid: Source | None, test: Source | None, asked: Asked) -> tuple[Corpus, list[str]]:
     """The rows of all splits, their columns called as in training, and what was guessed."""
     records, notes = opened(train, asked)
-    columns = choose_columns(records, asked.text_column, asked.pair_column, asked.label_column)
+    kind, columns = settled(records, asked)
     notes += columns.notes
     parts = [Part("train", records, columns, asked.label_separator)]
     for name, source in (("validation", valid), ("test", test)):
         if source is not None:
             other, said = opened(source, asked)
-            its = choose_columns(other, columns.text, columns.pair, columns.label)
+            its = choose_columns(other, columns.text, columns.pair, columns.label, need_label=kind.needs_label)
             parts.append(Part(name, other, its, asked.label_separator))
             notes += said
-    return Corpus.of(parts), notes
+    corpus = Corpus.of(parts, classes=kind is TextClassification)
+    if not corpus.classes:
+        task = kind.of_table(records, columns, asked.label_separator, ())
+        for part in parts:
+            task.truth(part.records, part.columns, asked.label_separator)
+        notes.append(f"task: {kind.name}; labels are not classes, so their texts alone are checked")
+    return corpus, notes
 
 
 def without(corpus: Corpus, findings: list[Finding]) -> Rows:

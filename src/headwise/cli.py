@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -47,7 +48,7 @@ Json = Annotated[bool, typer.Option("--json", help="print JSON for programs")]
 
 
 @app.command()
-@options_from(*takes(Asked, "Table", "task", *PREFIXES, "skip_empty"))
+@options_from(*takes(Asked, "Table", *PREFIXES, "skip_empty"))
 def check(
     train: Table,
     *,
@@ -149,13 +150,17 @@ def predict(
     """
     from headwise.model import load
     from headwise.progress import Narrator
-    from headwise.reading.writing import holds_lists, refuse_unwritable, write
+    from headwise.reading.writing import holds_lists, refuse_unfit, refuse_unwritable, write
 
     if texts and input:
         raise InputError("predict takes texts or --input, not both; leave one out")
     for number, text in enumerate(texts or (), 1):
         if not text.strip():
             raise InputError(f"text {number} is empty, so there is nothing to answer; write one or leave it out")
+    if output is not None:
+        refuse_unwritable(output)
+        if input is not None and output.resolve() == input.resolve():
+            raise InputError(f"{output}: is the table itself; choose another --output")
     model, narrator = load(run, precision), Narrator()
     asked: Sequence[Text]
     if input is not None:
@@ -166,7 +171,7 @@ def predict(
         columns = {"text": asked}
     if output is not None:
         columns = columns if holds_lists(output) else {name: in_fields(values) for name, values in columns.items()}
-        refuse_unwritable(output, columns)
+        refuse_unfit(output, columns)
     with narrator.counting("predicting") as done:
         answers = model.predict(asked, done)
     if output is None:
@@ -347,8 +352,11 @@ def explain(
     from headwise.insight.terminal import show
     from headwise.model import load
     from headwise.progress import Narrator
-    from headwise.reading.writing import whole_file
+    from headwise.reading.writing import refuse_nowhere, whole_file
 
+    for place in (html, png):
+        if place is not None:
+            refuse_nowhere(place)
     narrator, model = Narrator(quiet=as_json), load(run)
     asked: dict[str, Any] = {"label": label, "against": against, "word": word, "method": method}
     with narrator.wait("explaining"):
@@ -412,8 +420,11 @@ def heads(
     from headwise.insight.ablation import as_figure, as_text
     from headwise.model import load
     from headwise.progress import Narrator
+    from headwise.reading.writing import refuse_nowhere, whole_file
     from headwise.survey import heads_that_matter
 
+    if png is not None:
+        refuse_nowhere(png)
     narrator = Narrator(quiet=as_json)
     with narrator.counting("taking heads away") as done:
         found, pruning, notes = heads_that_matter(load(run), table, Asked(**options), done)
@@ -421,10 +432,8 @@ def heads(
     told = {"heads": found.as_dict(), "pruning": pruning.as_dict()}
     print(json.dumps(told, ensure_ascii=False) if as_json else as_text(found, pruning))
     if png is not None:
-        try:
-            as_figure(found, pruning).savefig(png, format="png", dpi=150)
-        except OSError as error:
-            raise InputError(f"{png}: cannot be written ({error.strerror}); choose another place") from None
+        with whole_file(png) as file:
+            as_figure(found, pruning).savefig(file, format="png", dpi=150)
 
 
 @app.command()
@@ -482,4 +491,5 @@ def main() -> None:
         print(f"error: {error.filename or 'standard output'}: {error.strerror or error}", file=sys.stderr)
         code = 2
         hush()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done and told
     sys.exit(code)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict, replace
+from inspect import signature
 from itertools import chain
 from numbers import Integral
 from pathlib import Path
@@ -44,7 +45,6 @@ from headwise.training.vocabulary import vocabulary_in_use
 
 GOES_ON = "; the same command with --resume goes on"
 RESTARTS, APART = 2, 1000  # seeds of runs tried again, apart from those of --seeds
-OPTIONS = ("out", "model", "seeds", "resume", "overwrite", "with_baselines", "report_to", "quiet")
 FEW_STEPS = 50  # fewer may well have learnt nothing yet
 SAVE_SECONDS = 600  # a checkpoint at every evaluation, and at least this often
 
@@ -107,6 +107,9 @@ def train(
         if place is not None:
             shutil.rmtree(place / CHECKPOINTS, ignore_errors=True)
     return finished
+
+
+OPTIONS = tuple(signature(train).parameters)[:-1]  # those that are written out
 
 
 def refuse_occupied(place: Path | None, resume: bool, overwrite: bool) -> None:

@@ -270,6 +270,25 @@ def test_the_command_line(tmp_path, table, films, command, monkeypatch, director
     assert repeat["rows"][0]["line"] == 11 and repeat["rows"][0]["beside"]["line"] == 2
 
 
+def test_numbers_are_not_checked_as_if_they_were_classes(checked, tmp_path, command):
+    rows = [(text, f"{at % 37 / 10}") for at, (text, _) in enumerate(clean(80))]
+    found, kinds = checked([*rows, (rows[0][0], "3.9"), ("", "1.5")], fix=str(tmp_path / "out"))
+    assert set(kinds) == {"empty texts", "repeated texts", "lengths"}
+    assert any(note.startswith("task: regression; labels are not classes") for note in found.notes)
+    assert read(tmp_path / "out" / "train.tsv").table["label"].to_pylist() == [number for _, number in rows]
+    _, kinds = checked(rows, task="text-classification")
+    assert "tiny classes" in kinds
+    with pytest.raises(headwise.InputError, match=r"line 3: label is 'many', expected a number"):
+        checked([rows[0], ("a fine film", "many"), *rows[1:]])
+
+
+def test_labels_that_look_like_something_else_are_found(checked):
+    rows = [(text, ("good|bad", label)[at % 3 > 0]) for at, (text, label) in enumerate(clean(60))]
+    _, kinds = checked(rows)
+    assert kinds["labels"].words == "a label looks like several in one, 'good|bad'; if so: --label-separator '|'"
+    assert "labels" not in checked(rows, label_separator="|")[1]
+
+
 def test_what_cannot_be_read_is_refused(tmp_path, table, films, command):
     assert command("check", tmp_path / "none.tsv")[0] == 2
     file = table(tmp_path / "films.tsv", films)

@@ -220,8 +220,8 @@ def test_files_are_written_whole_or_not_at_all(run, command, tmp_path):
     assert page.read_text(encoding="utf-8").lower().lstrip().startswith("<!doctype html>")
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert sorted(tmp_path.iterdir()) == [page, picture]
-    status, _, said = command("explain", run, "a fine film", "--html", tmp_path / "no" / "page.html")
-    assert status == 2 and "cannot be written" in said
+    status, out, said = command("explain", run, "a fine film", "--html", tmp_path / "no" / "page.html")
+    assert status == 2 and "cannot be written" in said and not out  # before the work is done
     assert "Traceback" not in said
 
 

@@ -67,6 +67,12 @@ def test_given_columns_win_and_are_no_guess():
     assert choose_columns(table("text_a", "text_b", "label"), pair="text_b").text == "text_a"
 
 
+def test_a_table_without_names_is_told_where_its_first_row_seems_to_be_taken_for_them():
+    (_, said) = choose_columns(table("a fine film", FEW[0], **{FEW[0]: FEW})).notes
+    assert said.startswith(f"'{FEW[0]}' is the name of the label column and one of its labels; if the table has no ")
+    assert len(choose_columns(table("text", label=["label", *FEW[1:]])).notes) == 1  # it has names
+
+
 def test_of_two_columns_the_one_of_few_values_is_the_label():
     columns = choose_columns(table("b", a=FEW))
     assert (columns.text, columns.label) == ("b", "a")

@@ -485,6 +485,15 @@ def test_what_has_not_the_right_form_is_named(running, path, body, named):
     assert status == 422 and f"`{named}`" in answer["error"]
 
 
+@pytest.mark.parametrize("path", ["/predict", "/invocations", "/", "/explain", "/tokenize"])
+def test_the_model_that_a_request_names_is_the_one_that_answers(running, path):
+    body = {"inputs": ["dull"] if path == "/invocations" else "dull"}
+    for name in ("films", "several"):
+        status, _, headers = running.ask(path, body | {"model": name})
+        assert (status, headers["x-model"]) == (200, name)
+    assert running.ask(path, body | {"model": "nobody"})[0] == 404
+
+
 def test_a_model_that_is_not_there_is_not_alive(running):
     assert [running.ask(f"/models/nobody/{path}")[0] for path in ("ping", "health")] == [404, 404]
 

@@ -57,30 +57,32 @@ class Corpus:
     parts: tuple[Part, ...]
     texts: list[Text]
     labels: list[Labels]
+    classes: bool = True  # whether labels are classes; else nobody has any here
 
     @staticmethod
-    def of(parts: Sequence[Part]) -> Corpus:
+    def of(parts: Sequence[Part], classes: bool = True) -> Corpus:
         """Raises InputError where a text column holds lists, or a label is one text here and a list there."""
         for part in parts:
             for name in (part.columns.text, part.columns.pair):
                 if name is not None and pa.types.is_list(part.records.table[name].type):
                     raise InputError(f"{part.records.path}: column {name} holds lists, expected text")
-            if part.multi_label != parts[0].multi_label:
+            if classes and part.multi_label != parts[0].multi_label:
                 kind = "lists" if part.multi_label else "text"
                 raise InputError(
                     f"{part.records.path}: column {part.columns.label} holds {kind}, "
                     f"otherwise than {parts[0].records.path}; write both alike"
                 )
         texts = [text for part in parts for text in part.texts[:]]
-        return Corpus(tuple(parts), texts, [names for part in parts for names in part.labels()])
+        labels: list[Labels] = [names for part in parts for names in part.labels()] if classes else [()] * len(texts)
+        return Corpus(tuple(parts), texts, labels, classes)
 
     def __len__(self) -> int:
         return len(self.texts)
 
     @property
     def multi_label(self) -> bool:
-        """Whether a text may have several labels."""
-        return self.parts[0].multi_label
+        """Whether a text may have several labels, or none."""
+        return not self.classes or self.parts[0].multi_label
 
     @cached_property
     def part_of(self) -> Rows:

@@ -55,6 +55,8 @@ def variants(corpus: Corpus, spelled: dict[str, str]) -> list[Finding]:
 
 def classes(corpus: Corpus) -> list[Finding]:
     """Classes that a split lacks, or hardly has; or that there are so many that they are hardly classes."""
+    if not corpus.classes:
+        return []
     if corpus.numerous:
         words = f"{len(corpus.names):,} different ones in {len(corpus):,} rows: is this a column of labels?"
         return [Finding("too many classes", "error", words, "name another --label-column; labels were not looked at")]

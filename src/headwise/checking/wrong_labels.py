@@ -40,7 +40,7 @@ def wrong_labels(corpus: Corpus, rows: Rows, seed: int, known: npt.NDArray[Any] 
 
     known: features of the rows from a pretrained model [rows d], whose classifier then speaks beside that on TF-IDF.
     """
-    if corpus.numerous:
+    if corpus.numerous or not corpus.classes:
         return []
     truth = corpus.truth[rows]
     _, first = np.unique([joined(corpus.texts[row]) for row in rows.tolist()], return_index=True)

@@ -92,6 +92,11 @@ def choose_columns(
     ]
     words = [f"{role} column: {found}" for role, asked, found in guesses if found is not None and asked is None]
     notes = [f"{', '.join(words)} (guessed {reason})"] if words else []
+    if label is None and found_label is not None and reason != "by name" and _holds(records, found_label):
+        notes.append(
+            f"{excerpt(found_label)} is the name of the label column and one of its labels; if the table has no names, "
+            "its first row was taken for them: write a line such as text,label above it"
+        )
     others = [name for name in free if name not in (found_text, found_pair)]
     if need_label is None and found_label is None and others:
         notes.append(f"no label column; not used: {listing(others)}; name one with --label-column if it says more")
@@ -138,6 +143,12 @@ def _by_content(
 def _repeats(values: pa.ChunkedArray) -> bool:
     """Whether the values come twice or more on average, as labels do."""
     return bool(pa.types.is_string(values.type) and 2 * pc.count_distinct(values).as_py() <= len(values))
+
+
+def _holds(records: Records, name: str) -> bool:
+    """Whether a column of text holds its own name."""
+    values = records.table[name]
+    return bool(pa.types.is_string(values.type) and pc.any(pc.equal(values, name)).as_py())
 
 
 def _undecided(records: Records, text: str | None, label: str | None, need_label: bool) -> InputError:

@@ -69,14 +69,25 @@ def holds_lists(path: str | os.PathLike[str]) -> bool:
     return kind_of(os.fspath(path)) in ("json", "jsonl", "parquet")
 
 
-def refuse_unwritable(path: str | os.PathLike[str], columns: Mapping[str, Sequence[Any]]) -> None:
-    """Raises InputError for what keeps write() from writing these columns there, as far as can be told before."""
+def refuse_nowhere(path: str | os.PathLike[str]) -> None:
+    """Raises InputError where there is no place for a file, as far as can be told before it is written."""
     name = os.fspath(path)
-    kind = kind_of(name)
     if os.path.isdir(name):
         raise InputError(f"{name}: is a folder; name a file in it")
     if not Path(name).parent.is_dir():
         raise InputError(f"{name}: cannot be written, there is no folder {Path(name).parent}; make it first")
+
+
+def refuse_unwritable(path: str | os.PathLike[str]) -> None:
+    """Raises InputError where a table of this name cannot be written, as far as can be told before."""
+    kind_of(os.fspath(path))
+    refuse_nowhere(path)
+
+
+def refuse_unfit(path: str | os.PathLike[str], columns: Mapping[str, Sequence[Any]]) -> None:
+    """Raises InputError for columns that write() cannot write to a file of this name."""
+    name = os.fspath(path)
+    kind = kind_of(name)
     if kind in ("csv", "tsv"):
         for _ in _delimited_lines(name, kind, columns, zip(*columns.values(), strict=True)):
             pass

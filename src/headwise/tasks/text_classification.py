@@ -32,6 +32,7 @@ from headwise.tasks.task import Array, Task
 from headwise.tasks.windowed import Windowed
 
 FIGURE = re.compile(r"\s*[+-]?\d[\d.,]*\s*%?\s*")  # as people write them: 3,5 or 1.250,00 or 35%
+TAGS = re.compile(r"\s*(O|[BIES]-\S+)(\s+(O|[BIES]-\S+))*\s*")  # of words: B-PER I-PER O
 HARDLY_ANY_OTHER = 0.9  # a share of one class above which always answering it may be the best there is
 
 
@@ -106,17 +107,8 @@ class TextClassification(Windowed):
         return truth
 
     def remarks(self, records: Records, columns: Columns) -> list[str]:
-        """Labels that look like several in one, or like numbers; the same for each part."""
-        if self.multi_label:
-            return []
-        if all(FIGURE.fullmatch(label) for label in self.labels) and re.search("[,%]", "".join(self.labels)):
-            return ["the labels look like numbers; for regression write 3,5 as 3.5, 1,000 as 1000 and 35% as 35"]
-        said = []
-        for mark in "|;,":
-            if several := composite(self.labels, mark):
-                labels = "a label looks" if len(several) == 1 else f"{len(several):,} labels look"
-                said.append(f"{labels} like several in one, {excerpt(several[0])}; if so: --label-separator '{mark}'")
-        return said
+        """Labels that look like something else; the same for each part."""
+        return [] if self.multi_label else remarks(self.labels)
 
     def strata(self, truth: Array) -> Array:
         """A row's label; of several its first."""
@@ -373,10 +365,24 @@ def labels_in(records: Records, column: str, multi_label: bool, separator: str |
     return tuple(sorted(names, key=int if numbers else str))
 
 
+def remarks(labels: Sequence[str]) -> list[str]:
+    """Where labels of one per text look like numbers, like tags of words, or like several in one."""
+    if labels and all(FIGURE.fullmatch(label) for label in labels) and re.search("[,%]", "".join(labels)):
+        return ["the labels look like numbers; for regression write 3,5 as 3.5, 1,000 as 1000 and 35% as 35"]
+    if labels and all(TAGS.fullmatch(label) for label in labels) and any(" " in label.strip() for label in labels):
+        return ["the labels look like tags of words; for token classification write lists of them in a .jsonl"]
+    said = []
+    for mark in "|;,":
+        if several := composite(labels, mark):
+            looks = "a label looks" if len(several) == 1 else f"{len(several):,} labels look"
+            said.append(f"{looks} like several in one, {excerpt(several[0])}; if so: --label-separator '{mark}'")
+    return said
+
+
 def composite(labels: Sequence[str], mark: str) -> list[str]:
     """Those that are others with a mark between them."""
     names = {label.strip() for label in labels}
-    return [label for label in labels if mark in label and {part.strip() for part in label.split(mark)} < names]
+    return [label for label in labels if mark in label and {part.strip() for part in label.split(mark)} - {""} < names]
 
 
 def weights_of(given: str | Mapping[str, float], labels: Sequence[str], targets: Array) -> tuple[float, ...] | None:

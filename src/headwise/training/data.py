@@ -90,12 +90,7 @@ def read_data(
     and labels that training never sees.
     """
     records, notes = opened(train, asked)
-    kind = None if asked.task is None else named(asked.task)
-    need_label = True if kind is None else kind.needs_label
-    columns = choose_columns(records, asked.text_column, asked.pair_column, asked.label_column, need_label=need_label)
-    kind = kind or guessed(records, columns)
-    if need_label is False:
-        columns = replace(columns, label=None)
+    kind, columns = settled(records, asked)
     records, skipped = refused_or_skipped(records, columns, kind, asked.skip_empty)
     task = kind.of_table(records, columns, asked.label_separator, known.get(kind.purpose, ()))
     if asked.query_prefix or asked.document_prefix:
@@ -113,6 +108,15 @@ def read_data(
     table = None if parts["train"] is whole else whole
     data = Data(parts["train"], parts["validation"], parts.get("test"), columns, asked, task, (), table)
     return replace(data, notes=tuple(dict.fromkeys((*notes, *said, *repeated(data)))))  # parts may have one in common
+
+
+def settled(records: Records, asked: Asked) -> tuple[type[Task], Columns]:
+    """The task and the columns, as asked for or guessed. Raises InputError for tasks and columns there are not."""
+    kind = None if asked.task is None else named(asked.task)
+    need_label = True if kind is None else kind.needs_label
+    columns = choose_columns(records, asked.text_column, asked.pair_column, asked.label_column, need_label=need_label)
+    kind = kind or guessed(records, columns)
+    return kind, replace(columns, label=None) if need_label is False else columns
 
 
 def opened(source: Source, asked: Asked) -> tuple[Records, list[str]]:

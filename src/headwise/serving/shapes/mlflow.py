@@ -16,7 +16,8 @@ from headwise.serving.shapes import fields
 
 async def invocations(call: Call) -> Any:
     """POST /invocations: {"inputs": […]} of texts or pairs, or a table as pandas splits it or as records."""
-    body, served = call.json, call.served(lambda one: True, "")
+    body = call.json
+    served = call.served(lambda one: True, "", fields.word(body, "model"))
     truncate = fields.flag(fields.only(fields.thing(body, "params"), ["truncate"]), "truncate", False)
     texts = texts_of(body, served)
     task = served.model.task

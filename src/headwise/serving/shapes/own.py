@@ -187,7 +187,8 @@ def report_of(served: Served) -> bytes:
 
 async def explain(call: Call) -> Any:
     """POST /explain: {"inputs": a text or pair}, and "label", "against", "word", "method" as of headwise explain."""
-    body, served = call.json, call.served(lambda one: True, "")
+    body = call.json
+    served = call.served(lambda one: True, "", fields.word(body, "model"))
     text = fields.item(body.get("inputs"), "inputs")
     how = {name: asked for name in ("label", "against", "word", "method") if (asked := fields.word(body, name))}
     call.spent["characters"] += call.refuse_too_much(1, characters(text))

@@ -35,7 +35,8 @@ def truncation(body: dict[str, Any]) -> bool:
 
 async def predict(call: Call) -> Any:
     """POST /predict: labels with scores; two texts side by side are a pair, lists of texts a batch."""
-    body, served = call.json, call.served(gives_labels, LABELS)
+    body = call.json
+    served = call.served(gives_labels, LABELS, fields.word(body, "model"))
     given = body.get("inputs")
     batch = isinstance(given, list) and all(isinstance(one, list) for one in given)
     if isinstance(given, list) and not batch and (len(given) > 2 or any(isinstance(one, list) for one in given)):
@@ -54,7 +55,8 @@ async def predict(call: Call) -> Any:
 
 async def embed(call: Call) -> Any:
     """POST /embed: a vector for each text."""
-    body, served = call.json, call.served(gives_vectors, VECTORS)
+    body = call.json
+    served = call.served(gives_vectors, VECTORS, fields.word(body, "model"))
     given = body.get("inputs")
     texts = fields.texts([given] if isinstance(given, str) else given, "inputs")
     refuse_empty(texts)
@@ -70,7 +72,8 @@ async def embed(call: Call) -> Any:
 
 async def rerank(call: Call) -> Any:
     """POST /rerank: how well each text answers the query, the best first."""
-    body, served = call.json, call.served(gives_relevance, RELEVANCE)
+    body = call.json
+    served = call.served(gives_relevance, RELEVANCE, fields.word(body, "model"))
     query, texts = fields.text(body, "query"), fields.texts(body.get("texts"), "texts")
     refuse_empty([query, *texts])
     raw, with_text = fields.flag(body, "raw_scores", False), fields.flag(body, "return_text", False)
@@ -94,7 +97,7 @@ async def similarity(call: Call) -> Any:
 
 async def cosines(call: Call, inputs: Any, parameters: dict[str, Any]) -> list[float]:
     """Of {"source_sentence", "sentences"}; the sentences are read as documents."""
-    served = call.served(gives_vectors, VECTORS)
+    served = call.served(gives_vectors, VECTORS, fields.word(call.json, "model"))
     if not isinstance(inputs, dict):
         raise fields.wrong("inputs", "an object with source_sentence and sentences")
     source, sentences = fields.text(inputs, "source_sentence"), fields.texts(inputs.get("sentences"), "sentences")
@@ -108,7 +111,8 @@ async def cosines(call: Call, inputs: Any, parameters: dict[str, Any]) -> list[f
 
 async def tokenize(call: Call) -> Any:
     """POST /tokenize: the tokens of each text, as the model numbers them."""
-    body, served = call.json, call.served(lambda one: True, "")
+    body = call.json
+    served = call.served(lambda one: True, "", fields.word(body, "model"))
     given = body.get("inputs")
     texts = fields.texts([given] if isinstance(given, str) else given, "inputs")
     special = fields.flag(body, "add_special_tokens", True)
@@ -132,7 +136,8 @@ async def tokenize(call: Call) -> Any:
 
 async def decode(call: Call) -> Any:
     """POST /decode: the text of tokens."""
-    body, served = call.json, call.served(lambda one: True, "")
+    body = call.json
+    served = call.served(lambda one: True, "", fields.word(body, "model"))
     ids = body.get("ids")
     rows: list[Any] = ids if isinstance(ids, list) and ids and isinstance(ids[0], list) else [ids]
     size = served.model.checkpoint.vocab_size
@@ -145,7 +150,7 @@ async def decode(call: Call) -> Any:
 
 async def own_task(call: Call) -> Any:
     """POST /: whatever the first model is for."""
-    served = call.served(lambda one: True, "")
+    served = call.served(lambda one: True, "", fields.word(call.json, "model"))
     if gives_vectors(served):
         return await embed(call)
     if gives_labels(served):

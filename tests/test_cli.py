@@ -148,6 +148,17 @@ def test_predict_prints_a_table_without_output_and_refuses_what_cannot_be(run, c
     refused(command("predict", run, "a", "--output", tmp_path / "no/a.csv"), "a.csv", "cannot be written")
 
 
+@pytest.mark.parametrize(("encoding", "mark"), [("gb18030", True), ("utf-8-sig", True), ("utf-8", False)])
+def test_what_excel_wrote_is_answered_so_that_excel_reads_it(encoding, mark, run, command, tmp_path):
+    asked, answered = tmp_path / "asked.csv", tmp_path / "answered.csv"
+    asked.write_bytes("text,来源\n这部电影很好看,网站\n情节无聊，演员糟糕,网站\n".encode(encoding))
+    assert command("predict", run, "--input", asked, "--output", answered)[0] == 0
+    assert answered.read_bytes().startswith("\ufefftext,来源,label".encode() if mark else "text,来源,label".encode())
+    assert read(answered).columns == ("text", "来源", "label", "score")
+    assert command("check", asked, "--label-column", "来源", "--fix", tmp_path / "mended")[0] == 0
+    assert (tmp_path / "mended" / "asked.csv").read_bytes().startswith("\ufeff".encode()) == mark
+
+
 def test_predict_does_not_replace_the_table_that_it_reads(run, command, table, films, tmp_path):
     file = table(tmp_path / "films.tsv", films)
     before = file.read_bytes()

@@ -69,7 +69,9 @@ def test_train_predict_evaluate_load(directory_of, films, table, tmp_path, monke
     }.items():
         with pytest.raises(headwise.InputError, match=f"no option is called '{wrong}'; {meant}"):
             headwise.train("train.tsv", **{wrong: 1})
-    with pytest.raises(headwise.InputError, match=r"'xyz'; there are train, .*, out, .*, task, text_column, .*learning_rate"):
+    with pytest.raises(
+        headwise.InputError, match=r"'xyz'; there are train, .*, out, .*, task, text_column, .*learning_rate"
+    ):
         headwise.train("train.tsv", xyz=1)
     with pytest.raises(headwise.InputError, match="found a list, expected the path of a table"):
         headwise.train([{"text": "a", "label": "b"}], model=how["model"])

@@ -65,7 +65,9 @@ def check(
         refuse_taken(Path(fix), [Path(part.records.path).name for part in corpus.parts])
     findings, same, rows = surface(corpus, wait)
     findings += [Finding("labels", "warning", said) for said in ([] if corpus.multi_label else remarks(corpus.names))]
-    findings += [Finding("encoding", "note", note) for note in notes if ": encoding " in note]
+    for part in corpus.parts:
+        if part.records.encoding:
+            findings.append(Finding("encoding", "note", f"{part.records.path}: encoding {part.records.encoding}"))
     with wait("counting tokens"):
         findings += lengths_of(same, rows, model)
     known = None

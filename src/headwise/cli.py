@@ -164,11 +164,12 @@ def predict(
     model, narrator = load(run, precision), Narrator()
     asked: Sequence[Text]
     if input is not None:
-        asked, columns, notes = model.unlabelled(input, Asked(**options))
+        asked, records, notes = model.unlabelled(input, Asked(**options))
         narrator.say(*notes)
+        columns, marked = records.table.to_pydict(), bool(records.encoding)  # what Excel wrote, Excel is to read
     else:
         asked = texts or typed()
-        columns = {"text": asked}
+        columns, marked = {"text": asked}, False
     if output is not None:
         columns = columns if holds_lists(output) else {name: in_fields(values) for name, values in columns.items()}
         refuse_unfit(output, columns)
@@ -189,7 +190,7 @@ def predict(
                 separator.join(map(str, values)) if "labels" in answer else json.dumps(values, ensure_ascii=False)
                 for answer, values in zip(answers, columns[new], strict=True)
             ]
-    write(output, columns)
+    write(output, columns, marked)
     narrator.say(f"{output}: {len(answers):,} rows written")
 
 

@@ -220,8 +220,8 @@ class Model:
         part, said = other_part(records, "evaluated", columns, self.task, asked)
         return part, [*columns.notes, *said]
 
-    def unlabelled(self, source: Source, asked: Asked) -> tuple[Texts, dict[str, Any], list[str]]:
-        """The texts of a table, all its columns, and what was guessed."""
+    def unlabelled(self, source: Source, asked: Asked) -> tuple[Texts, Records, list[str]]:
+        """The texts of a table, the table, and what was guessed."""
         records, notes = opened(source, asked)
         columns = self.columns(records, asked, need_label=False)
         empty, place = empty_texts(records, columns, type(self.task))
@@ -229,8 +229,7 @@ class Model:
             raise InputError(f"{place}; write one or delete the row")
         if empty.any():
             notes.append(f"{place} ({int(empty.sum())} such rows in all): what is answered to nothing means nothing")
-        rows = {name: records.table[name].to_pylist() for name in records.columns}
-        return self.task.texts(records, columns), rows, [*notes, *columns.notes]
+        return self.task.texts(records, columns), records, [*notes, *columns.notes]
 
     def columns(self, records: Records, asked: Asked, need_label: bool | None = True) -> Columns:
         """Which columns to read: those asked for, else those of training where they are there, else a guess."""

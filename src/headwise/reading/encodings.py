@@ -13,8 +13,8 @@ from pathlib import Path
 from headwise.errors import InputError
 
 
-def load(name: str) -> tuple[bytes, tuple[str, ...]]:
-    """The text of a file as UTF-8, unzipped, and a note on its encoding unless that is plain UTF-8."""
+def load(name: str) -> tuple[bytes, str]:
+    """The text of a file as UTF-8, unzipped, and its encoding in words, empty for plain UTF-8."""
     try:
         raw = Path(name).read_bytes()
         if name.lower().endswith(".gz"):
@@ -30,7 +30,7 @@ def load(name: str) -> tuple[bytes, tuple[str, ...]]:
         raise InputError(
             f"{name}, line {line_at(data, position)}: a NUL character; remove it (for example with tr -d '\\000')"
         )
-    return data, (f"{name}: encoding {encoding}",) if encoding else ()
+    return data, encoding
 
 
 def unreadable(name: str, error: OSError) -> InputError:
@@ -99,7 +99,10 @@ def _from_gb18030(name: str, data: bytes, position: int) -> bytes:
             return data.decode("gb18030").encode()
         except UnicodeDecodeError as error:
             raise _undecodable(name, data, error.start, "GB18030", "as which the rest reads; repair it") from None
-    converted = "convert the file to UTF-8, one of Western Excel for example: iconv -f CP1252 -t UTF-8"
+    converted = (
+        "convert the file to UTF-8: iconv -f ENCODING -t UTF-8, where ENCODING is CP1252 for a file of Western Excel, "
+        "CP1251 for Cyrillic, BIG5, SHIFT_JIS or EUC-KR"
+    )
     remedy = "repair it" if whole > damaged else converted
     rest = "the rest is mostly UTF-8" if whole > damaged else "nor does the file read as GB18030 or UTF-16"
     raise _undecodable(name, data, position, "UTF-8", f"{rest}; {remedy}")

@@ -24,6 +24,7 @@ class Records:
     path: as the user wrote it.
     table: every column holds text, or lists of text; never null.
     notes: what was guessed while reading, in words, to be printed.
+    encoding: of the file, in words; empty for plain UTF-8.
     """
 
     path: str
@@ -31,6 +32,7 @@ class Records:
     notes: tuple[str, ...] = ()
     each_line: Callable[[], Iterator[int]] | None = field(default=None, repr=False)  # of all its rows; None: no lines
     rows: npt.NDArray[np.int64] | None = field(default=None, repr=False)  # rows of the file, once some were selected
+    encoding: str = ""
 
     def __len__(self) -> int:
         return int(self.table.num_rows)

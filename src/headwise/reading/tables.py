@@ -50,10 +50,13 @@ def read(path: str | os.PathLike[str], *, delimiter: str | None = None, quote: b
         raise InputError(f"{name}: is a pipe or a device, expected a file; save it as one first")
     if kind == "parquet":
         return _read_parquet(name)
-    data, notes = load(name)
+    data, encoding = load(name)
+    notes = (f"{name}: encoding {encoding}",) if encoding else ()
     if kind in ("json", "jsonl"):
-        return _read_objects(name, data, notes)
-    return _read_delimited(name, data, notes, kind, delimiter, quote)
+        records = _read_objects(name, data, notes)
+    else:
+        records = _read_delimited(name, data, notes, kind, delimiter, quote)
+    return replace(records, encoding=encoding)
 
 
 def kind_of(name: str) -> str:

@@ -21,10 +21,15 @@ from headwise.errors import InputError, excerpt
 from headwise.reading.tables import kind_of
 
 
-def write(path: str | os.PathLike[str], columns: Mapping[str, Sequence[str | float | Sequence[str] | None]]) -> None:
+def write(
+    path: str | os.PathLike[str],
+    columns: Mapping[str, Sequence[str | float | Sequence[str] | None]],
+    marked: bool = False,
+) -> None:
     """Writes columns of equal length to a file; its extension says how. The file appears whole or not at all.
 
     What is missing, None, is an empty field of a .csv or .tsv, and null elsewhere.
+    marked: begin a .csv or .tsv with a byte order mark, without which Excel reads its letters wrong.
 
     Raises InputError where the file cannot be written, or cannot hold a value: a .tsv no tab or line break, a .csv and
     a .tsv no list. ValueError where a number is not finite (.jsonl, .json) or the columns differ in length.
@@ -33,7 +38,7 @@ def write(path: str | os.PathLike[str], columns: Mapping[str, Sequence[str | flo
     kind = kind_of(name)
     try:
         with whole_file(name) as file:
-            _write_to(file, name, kind, columns)
+            _write_to(file, name, kind, columns, marked)
     except UnicodeEncodeError as error:
         raise InputError(f"{name}: a text holds half a surrogate pair, not a character; remove it") from error
 
@@ -93,7 +98,7 @@ def refuse_unfit(path: str | os.PathLike[str], columns: Mapping[str, Sequence[An
             pass
 
 
-def _write_to(file: BinaryIO, name: str, kind: str, columns: Mapping[str, Sequence[Any]]) -> None:
+def _write_to(file: BinaryIO, name: str, kind: str, columns: Mapping[str, Sequence[Any]], marked: bool) -> None:
     if kind == "parquet":
         pa.parquet.write_table(pa.table({column: pa.array(values) for column, values in columns.items()}), file)
         return
@@ -102,7 +107,7 @@ def _write_to(file: BinaryIO, name: str, kind: str, columns: Mapping[str, Sequen
         objects = _objects(columns, rows)
         lines = _array(objects) if kind == "json" else (f"{line}\n" for line in objects)
     else:
-        lines = _delimited_lines(name, kind, columns, rows)
+        lines = chain(["\ufeff"] if marked else [], _delimited_lines(name, kind, columns, rows))
     if name.lower().endswith(".gz"):
         with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as zipped:  # no name and date: same rows, same bytes
             zipped.writelines(line.encode() for line in lines)

@@ -144,6 +144,7 @@ def test_predict_prints_a_table_without_output_and_refuses_what_cannot_be(run, c
     refused(command("predict", run, "a text", "--input", file), "texts or --input, not both")
     refused(command("predict", run, "--input", tmp_path / "no.csv"), "no.csv: no such file")
     refused(command("predict", tmp_path / "nothing", "a text"), "nothing: no such model directory")
+    refused(command("predict", file, "a text"), "asked.tsv: is a file, expected the directory of a model")
     refused(command("predict", run, "a", "--output", tmp_path / "a.xlsx"), "a.xlsx", "use .csv, .tsv, .jsonl or .json")
     refused(command("predict", run, "a", "--output", tmp_path / "no/a.csv"), "a.csv", "cannot be written")
 
@@ -400,7 +401,7 @@ BAD_OPTIONS = {
         ["--class-weights", "good:2"],
         ["--class-weights 'good:2': expected none, balanced or label=weight"],
     ),
-    "class weights of others": (["--class-weights", "fine=2,bad=1"], ["'fine', 'good' stands on one side only"]),
+    "class weights of others": (["--class-weights", "fine=2,bad=1"], ["no label is called 'fine'; the labels are"]),
     "tracker": (["--report-to", "mlflow"], ["--report-to mlflow: expected tensorboard or wandb"]),
     "model": (["--model", "./nowhere"], ["./nowhere: no such model directory"]),
     "model on the hub": (

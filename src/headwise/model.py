@@ -346,7 +346,8 @@ def load(directory: str | Path, precision: Precision = "float32") -> Model:
     """
     place = Path(directory)
     if not place.is_dir():
-        raise InputError(f"{place}: no such model directory")
+        found = "is a file, expected the directory of a model" if place.exists() else "no such model directory"
+        raise InputError(f"{place}: {found}")
     if (place / CHECKPOINTS).is_dir() and not (place / CARD).exists():
         raise InputError(f"{place}: training has not finished here; go on with the same command and --resume")
     card = json_object(place / CARD)

@@ -67,6 +67,12 @@ def test_given_columns_win_and_are_no_guess():
     assert choose_columns(table("text_a", "text_b", "label"), pair="text_b").text == "text_a"
 
 
+def test_full_width_commas_in_the_names_are_pointed_out():
+    refused(
+        from_columns({"文本，标签": ["好，好评", "坏，差评"]}), "if ， is to part columns, write a comma in its place"
+    )
+
+
 def test_a_table_without_names_is_told_where_its_first_row_seems_to_be_taken_for_them():
     (_, said) = choose_columns(table("a fine film", FEW[0], **{FEW[0]: FEW})).notes
     assert said.startswith(f"'{FEW[0]}' is the name of the label column and one of its labels; if the table has no ")

@@ -221,6 +221,10 @@ def test_a_byte_order_mark_is_said_and_not_part_of_a_name(file):
     assert records.notes == (f"{records.path}: encoding UTF-8 with a byte order mark",)
 
 
+def test_the_word_to_excel_above_the_names_is_told(file):
+    refused(file("x.csv", "sep=;\r\ntext;label\r\na;b\r\n"), "line 1: a word to Excel", "delete the line")
+
+
 def test_damaged_gb18030_is_said_where_it_is_damaged(file):
     data = REVIEWS.encode("gb18030") + b"\xd5\xff,good\n" + REVIEWS.split("\n", 1)[1].encode("gb18030")
     line = REVIEWS.count("\n") + 1

@@ -229,8 +229,8 @@ def test_class_weights_none_balanced_and_given():
     ("given", "told"),
     [
         ("even", "'even': expected none, balanced or label=weight"),
-        ({"a": 1, "b": 2}, "'c' stands on one side only; the labels are 'a', 'b', 'c'"),
-        ({"a": 1, "b": 2, "c": 3, "d": 4}, "'d' stands on one side only"),
+        ({"a": 1, "b": 2}, "class weights: 'c' has none; give every label one"),
+        ({"a": 1, "b": 2, "c": 3, "d": 4}, "no label is called 'd'; the labels are 'a', 'b', 'c'"),
         ({"a": 1, "b": 2, "c": 0}, "every weight must be a number above 0"),
         ({"a": 1, "b": 2, "c": float("nan")}, "every weight must be a number above 0"),
     ],

@@ -155,6 +155,11 @@ def _undecided(records: Records, text: str | None, label: str | None, need_label
     missing = {"text": text is None, "label": label is None and need_label}
     roles = " and ".join(f"the {role}" for role in missing if missing[role])
     options = " and ".join(f"--{role}-column" for role in missing if missing[role])
+    if len(records.columns) == 1 and (found := re.search("[，；、]", records.columns[0])):
+        return InputError(
+            f"{records.path}: one column only, {excerpt(records.columns[0])}; if {found[0]} is to part columns, "
+            "write a comma in its place, in every line"
+        )
     pairs = " (and --pair-column where a row holds two texts)" if text is None else ""
     return InputError(
         f"{records.path}: cannot tell which column holds {roles}, its columns are {listing(records.columns)}; "

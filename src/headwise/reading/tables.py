@@ -101,6 +101,8 @@ def _read_delimited(
     elif len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n':
         raise InputError(f"{name}: delimiter {excerpt(delimiter)}, expected one character such as , or ; or |")
     dialect = _Dialect(delimiter, kind == "csv" if quote is None else quote)
+    if re.match(rb"sep=.\r?\n", data):
+        raise InputError(f"{name}, line 1: a word to Excel, not the names of the columns; delete the line")
     names, start = _header(name, data, dialect)
     if re.compile(rb"[^\r\n]").search(data, start) is None:
         raise InputError(f"{name}: a header and no rows; add rows below it")

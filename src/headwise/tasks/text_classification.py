@@ -400,9 +400,10 @@ def weights_of(given: str | Mapping[str, float], labels: Sequence[str], targets:
         return tuple(len(targets) / (len(labels) * np.maximum(np.bincount(targets, minlength=len(labels)), 1)))
     if not isinstance(given, Mapping):
         raise InputError(f"class weights {given!r}: expected none, balanced or label=weight,label=weight,…")
-    if set(given) != set(labels):
-        odd = sorted(set(given) ^ set(labels))
-        raise InputError(f"class weights: {listing(odd)} stands on one side only; the labels are {listing(labels)}")
+    if unknown := [name for name in given if name not in labels]:
+        raise InputError(f"class weights: no label is called {listing(unknown)}; the labels are {listing(labels)}")
+    if missing := [label for label in labels if label not in given]:
+        raise InputError(f"class weights: {listing(missing)} has none; give every label one")
     if not all(isinstance(weight, Real) and 0 < weight < float("inf") for weight in given.values()):
         raise InputError("class weights: every weight must be a number above 0, and finite")
     return tuple(float(given[label]) for label in labels)

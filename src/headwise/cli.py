@@ -6,7 +6,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -492,5 +491,4 @@ def main() -> None:
         print(f"error: {error.filename or 'standard output'}: {error.strerror or error}", file=sys.stderr)
         code = 2
         hush()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done and told
     sys.exit(code)

@@ -109,7 +109,7 @@ def train(
     return finished
 
 
-OPTIONS = tuple(signature(train).parameters)[:-1]  # those that are written out
+OPTIONS = tuple(signature(train).parameters)[:-1]  # those written out; the others are Asked's and the recipe's
 
 
 def refuse_occupied(place: Path | None, resume: bool, overwrite: bool) -> None:

@@ -57,7 +57,7 @@ class Corpus:
     parts: tuple[Part, ...]
     texts: list[Text]
     labels: list[Labels]
-    classes: bool = True  # whether labels are classes; else nobody has any here
+    classes: bool = True  # whether labels are classes; else there are none here
 
     @staticmethod
     def of(parts: Sequence[Part], classes: bool = True) -> Corpus:

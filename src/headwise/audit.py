@@ -22,11 +22,10 @@ from headwise.errors import InputError
 from headwise.families.checkpoint import read_model
 from headwise.families.hub import STARTER, locate
 from headwise.reading.batches import Rows
-from headwise.reading.columns import choose_columns
 from headwise.reading.text import TextTokenizer
 from headwise.tasks.text_classification import TextClassification, remarks
 from headwise.training.asked import Asked
-from headwise.training.data import Data, Source, opened, settled
+from headwise.training.data import Data, Source, opened, refuse_absent, settled
 from headwise.training.inference import features
 
 Wait = Callable[[str], AbstractContextManager[None]]
@@ -114,8 +113,8 @@ def read_corpus(train: Source, valid: Source | None, test: Source | None, asked:
     for name, source in (("validation", valid), ("test", test)):
         if source is not None:
             other, said = opened(source, asked)
-            its = choose_columns(other, columns.text, columns.pair, columns.label, need_label=kind.needs_label)
-            parts.append(Part(name, other, its, asked.label_separator))
+            refuse_absent(other, columns)
+            parts.append(Part(name, other, columns, asked.label_separator))
             notes += said
     corpus = Corpus.of(parts, classes=kind is TextClassification)
     if not corpus.classes:

@@ -172,6 +172,7 @@ def test_models_of_other_tools_that_make_one_number():
     [(wrong, "a number such as 3.5; write one or delete") for wrong in ("n/a", "", "nan", "inf", "0x1f", "1_000", "٣")]
     + [
         ("3,5", "a number such as 3.5; write 3.5"),
+        ("3,", "a number such as 3.5; write 3"),
         (" -1,234", "a number such as 3.5; write -1234 or -1.234"),
     ]
     + [(wrong, "a number between -1e+30 and 1e+30, as far as") for wrong in ("1e999", "-1e39")],

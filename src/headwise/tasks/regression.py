@@ -224,7 +224,7 @@ def expected(text: str) -> str:
         )
     if not re.match(NUMBER, text.replace(",", ".", 1)):
         return "expected a number such as 3.5; write one or delete the row"
-    fraction, thousands = text.strip().replace(",", ".", 1), text.strip().replace(",", "", 1)
+    fraction, thousands = text.strip().replace(",", ".", 1).rstrip("."), text.strip().replace(",", "", 1)
     either = f"{thousands} or {fraction}, whichever is meant" if re.search(r",\d{3}$", text.strip()) else fraction
     return f"expected a number such as 3.5; write {either}"
 

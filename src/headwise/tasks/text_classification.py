@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -125,10 +126,12 @@ class TextClassification(Windowed):
         """Raise InputError at the first name that is marked as unseen."""
         if pc.any(unseen).as_py():
             at = pc.index(unseen, True).as_py()
-            row = at if rows is None else rows[at].as_py()
+            row, name = at if rows is None else rows[at].as_py(), names[at].as_py()
+            close = get_close_matches(name, self.labels, 1)
+            remedy = f"did you mean {excerpt(close[0])}?" if close else "mend the label or leave the row out"
             raise InputError(
-                f"{records.where(row)}: {column} {excerpt(names[at].as_py())} never occurs in training, "
-                f"which has {listing(self.labels)}; mend the label or leave the row out"
+                f"{records.where(row)}: {column} {excerpt(name)} never occurs in training, "
+                f"which has {listing(self.labels)}; {remedy}"
             )
 
     def finished(self, model: HeadedEncoder) -> TextClassification:
@@ -371,6 +374,8 @@ def remarks(labels: Sequence[str]) -> list[str]:
         return ["the labels look like numbers; for regression write 3,5 as 3.5, 1,000 as 1000 and 35% as 35"]
     if labels and all(TAGS.fullmatch(label) for label in labels) and any(" " in label.strip() for label in labels):
         return ["the labels look like tags of words; for token classification write lists of them in a .jsonl"]
+    if labels and all(label.strip().startswith("[") and label.strip().endswith("]") for label in labels):
+        return ["the labels look like lists; if a text has several, write a .jsonl with lists, or a|b for a label each"]
     said = []
     for mark in "|;,":
         if several := composite(labels, mark):

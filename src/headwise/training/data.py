@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
-from headwise.errors import InputError
+from headwise.errors import InputError, listing
 from headwise.families.family import Purpose
 from headwise.reading.columns import Columns, choose_columns
 from headwise.reading.questions import unrolled
@@ -168,9 +168,19 @@ def part_of(records: Records, name: str, columns: Columns, task: Task, asked: As
 def other_part(source: Source, name: str, columns: Columns, task: Task, asked: Asked) -> tuple[Part, list[str]]:
     """A validation or test file, whose columns are called as in training."""
     records, notes = opened(source, asked)
-    choose_columns(records, columns.text, columns.pair, columns.label, need_label=task.needs_label)
+    refuse_absent(records, columns)
     records, skipped = refused_or_skipped(records, columns, type(task), asked.skip_empty)
     return part_of(records, name, columns, task, asked), [*notes, *skipped, *task.remarks(records, columns)]
+
+
+def refuse_absent(records: Records, columns: Columns) -> None:
+    """Raise InputError where a table lacks a column of the training table."""
+    names = (columns.text, columns.pair, columns.label)
+    if absent := [name for name in names if name is not None and name not in records.columns]:
+        raise InputError(
+            f"{records.path}: no column {listing(absent)} as in training, its columns are {listing(records.columns)}; "
+            "rename what holds the same"
+        )
 
 
 def split_off(whole: Part, given: dict[str, Part | None], seed: int, task: Task) -> tuple[dict[str, Part], list[str]]:

@@ -46,9 +46,9 @@ def test_an_interval_holds_the_truth_nineteen_times_in_twenty(metric):
 @pytest.mark.parametrize("classes", [3, 77])
 def test_ten_thousand_rows_take_less_than_two_seconds(classes):
     truth, predicted = answers(10_000, classes, 0.9, 2)
-    began = time.perf_counter()
+    began = time.process_time()
     intervals(truth, predicted, classes)
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
 
 
 def test_sets_of_labels():

@@ -161,9 +161,9 @@ def test_vocabulary_files_alone_are_read_as_transformers_reads_them(stripped):
 
 
 def test_a_text_of_four_million_characters_is_read_at_once(ours):
-    began = time.perf_counter()
+    began = time.process_time()
     tokens = ours("bert").encode(["a fine film " * 350_000, "dull"])
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 1  # second of the processor; read whole it takes 3 to 7
     assert tokens.lengths.tolist() == [64, 3] and tokens.cut[1] == 0
     assert 0.98 < tokens.cut[0] / 1_050_000 < 1.02  # reckoned from what was read
 
@@ -171,9 +171,9 @@ def test_a_text_of_four_million_characters_is_read_at_once(ours):
 @pytest.mark.parametrize("family", ["bert", "roberta"])
 @pytest.mark.parametrize("long", ["q", " ", "a7"])
 def test_one_endless_word_or_blank_is_read_at_once_and_hides_nothing(long, family, ours):
-    began = time.perf_counter()
+    began = time.process_time()
     ends, pair = ours(family).encode([long * 2_000_000 + " dull", (long * 2_000_000, "dull")]), ours(family)
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 1  # second of the processor; read whole it takes 3 to 7
     shorter = pair.encode([long * 50_000 + " dull", (long * 50_000, "dull")])  # known to be read whole
     assert ends.ids.tolist() == shorter.ids.tolist() and ends.lengths.tolist() == shorter.lengths.tolist()
 

@@ -25,7 +25,7 @@ from headwise.reading.batches import Rows
 from headwise.reading.text import TextTokenizer
 from headwise.tasks.text_classification import TextClassification, remarks
 from headwise.training.asked import Asked
-from headwise.training.data import Data, Source, opened, refuse_absent, settled
+from headwise.training.data import Data, Source, opened, refuse_absent, task_and_columns
 from headwise.training.inference import features
 
 Wait = Callable[[str], AbstractContextManager[None]]
@@ -107,7 +107,7 @@ def of_data(data: Data, wait: Wait = unsaid) -> Checked:
 def read_corpus(train: Source, valid: Source | None, test: Source | None, asked: Asked) -> tuple[Corpus, list[str]]:
     """The rows of all splits, their columns called as in training, and what was guessed."""
     records, notes = opened(train, asked)
-    kind, columns = settled(records, asked)
+    kind, columns = task_and_columns(records, asked)
     notes += columns.notes
     parts = [Part("train", records, columns, asked.label_separator)]
     for name, source in (("validation", valid), ("test", test)):

@@ -290,6 +290,8 @@ def test_labels_are_names_without_blanks_and_of_numbers_in_their_order():
         (["a", "b", "a|b|"], "a label looks like several in one, 'a|b|'"),
         (["O O B-PER", "O", "B-LOC I-LOC"], "the labels look like tags of words; for token classification write"),
         (["O", "B-side"], None),
+        ([",", ".", "|", ";"], None),
+        (["[spam]", "[ham]"], None),
         (['["a", "b"]', "[]"], "the labels look like lists; if a text has several, write a .jsonl"),
         (["yes, please", "no"], None),
         (["1,5", "2,0", "none"], None),

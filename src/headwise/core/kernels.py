@@ -25,8 +25,8 @@ from torch.utils.checkpoint import checkpoint
 from headwise.core.plain import plain as plain
 
 SHORT = 512  # keys; with gradients, weights of longer sequences take more memory than the fused kernel takes time
-# What is held for the way back, in numbers; more is made anew then, which takes up to 3 % of a step. For less it would
-# take as long, and would not save much.
+# So many numbers are held for the way back; more are made anew, which takes up to 4 % of a step. Of fewer that would
+# save next to nothing.
 WEIGHTS_HELD, INNER_HELD = 2**17, 2**20
 DRAWS = 2**16  # one of which decides whether a number is dropped
 ASKED_SHORT = 128  # without, making room for the weights of longer ones takes longer than the fused kernel does
@@ -108,10 +108,10 @@ def enlarged(stays: Tensor, share: float, dtype: torch.dtype) -> Tensor:
 
 
 def remade(make: Callable[..., Tensor], *of: Tensor) -> Tensor:
-    """make(*of), which where that is much holds for the way back only what it is made of, and makes the rest anew.
+    """make(*of); of many numbers, for the way back only `of` is held and the rest made anew (Chen et al. 2016,
+    arXiv:1604.06174).
 
-    For what takes much room and little time (Chen et al. 2016, arXiv:1604.06174). A product that comes last is not made
-    twice.
+    For what takes much room and little time; a product that comes last is not made twice.
     """
     first = of[0]
     if plain() or first.device.type != "cpu" or not first.requires_grad or first.numel() <= INNER_HELD:

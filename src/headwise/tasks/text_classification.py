@@ -32,8 +32,9 @@ from headwise.reading.text import Text
 from headwise.tasks.task import Array, Task
 from headwise.tasks.windowed import Windowed
 
-FIGURE = re.compile(r"\s*[+-]?\d[\d.,]*\s*%?\s*")  # as people write them: 3,5 or 1.250,00 or 35%
+FIGURE = re.compile(r"\s*[+-]?\d[\d.,]*[\s%]*")  # as people write them: 3,5 or 1.250,00 or 35%
 TAGS = re.compile(r"\s*(O|[BIES]-\S+)(\s+(O|[BIES]-\S+))*\s*")  # of words: B-PER I-PER O
+LIST = re.compile(r"\s*\[\s*(['\"].*)?\]\s*")  # ["a", "b"], but not [a]
 HARDLY_ANY_OTHER = 0.9  # a share of one class above which always answering it may be the best there is
 
 
@@ -374,7 +375,7 @@ def remarks(labels: Sequence[str]) -> list[str]:
         return ["the labels look like numbers; for regression write 3,5 as 3.5, 1,000 as 1000 and 35% as 35"]
     if labels and all(TAGS.fullmatch(label) for label in labels) and any(" " in label.strip() for label in labels):
         return ["the labels look like tags of words; for token classification write lists of them in a .jsonl"]
-    if labels and all(label.strip().startswith("[") and label.strip().endswith("]") for label in labels):
+    if labels and all(LIST.fullmatch(label) for label in labels):
         return ["the labels look like lists; if a text has several, write a .jsonl with lists, or a|b for a label each"]
     said = []
     for mark in "|;,":
@@ -385,9 +386,10 @@ def remarks(labels: Sequence[str]) -> list[str]:
 
 
 def composite(labels: Sequence[str], mark: str) -> list[str]:
-    """Those that are others with a mark between them."""
+    """Those that are others with a mark between them, or behind them."""
     names = {label.strip() for label in labels}
-    return [label for label in labels if mark in label and {part.strip() for part in label.split(mark)} - {""} < names]
+    parts = {label: {part.strip() for part in label.split(mark)} - {""} for label in labels if mark in label}
+    return [label for label, some in parts.items() if some and some < names]
 
 
 def weights_of(given: str | Mapping[str, float], labels: Sequence[str], targets: Array) -> tuple[float, ...] | None:

@@ -90,7 +90,7 @@ def read_data(
     and labels that training never sees.
     """
     records, notes = opened(train, asked)
-    kind, columns = settled(records, asked)
+    kind, columns = task_and_columns(records, asked)
     records, skipped = refused_or_skipped(records, columns, kind, asked.skip_empty)
     task = kind.of_table(records, columns, asked.label_separator, known.get(kind.purpose, ()))
     if asked.query_prefix or asked.document_prefix:
@@ -110,7 +110,7 @@ def read_data(
     return replace(data, notes=tuple(dict.fromkeys((*notes, *said, *repeated(data)))))  # parts may have one in common
 
 
-def settled(records: Records, asked: Asked) -> tuple[type[Task], Columns]:
+def task_and_columns(records: Records, asked: Asked) -> tuple[type[Task], Columns]:
     """The task and the columns, as asked for or guessed. Raises InputError for tasks and columns there are not."""
     kind = None if asked.task is None else named(asked.task)
     need_label = True if kind is None else kind.needs_label

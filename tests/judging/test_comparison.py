@@ -65,6 +65,15 @@ def test_only_the_class_that_changed_is_told():
     assert verdicts[0] == "better"
 
 
+def test_a_class_is_told_only_where_its_errors_and_its_f1_agree():
+    truth = np.repeat([0, 1], [900, 100])
+    never, often = np.zeros(1000, int), np.zeros(1000, int)
+    often[[*range(100, 300), *range(900, 910)]] = 1  # ten of the class found, and 200 rows more taken for it
+    found = {one.name: one for one in compare(truth, never, often, ("a", "b")).classes}
+    assert found["b"].p < 0.001 and found["b"].difference > 0.05 and found["b"].interval.low > 0
+    assert found["b"].verdict == "cannot tell" and found["a"].verdict == "worse"
+
+
 def test_sets_of_labels():
     truth = np.random.default_rng(1).integers(0, 2, (400, 2))
     second = truth.copy()

@@ -3,7 +3,7 @@
 A difference is better or worse where it would come about by chance at most once in 20 times. For accuracy, and for each
 class, McNemar's test says so, in its mid-p form (Fagerland et al. 2013, BMC Med Res Methodol 13:91); for all other
 scores, the paired bootstrap, and for types of entity the normal approximation of it. Many classes are many chances to
-be wrong: their p are raised by Holm's method (1979).
+be wrong: their p are raised by Holm's method (1979), and the interval of the F1 has to say the same.
 """
 
 from __future__ import annotations
@@ -136,7 +136,10 @@ def compare(
 
 
 def _classes(scores: tuple[Scored, Scored], drawn: Sequence[Drawn], tested: Tested | None) -> tuple[Difference, ...]:
-    """Class by class: who better tells the rows that have it from those that have not; else whose F1 is higher."""
+    """Class by class: who better tells the rows that have it from those that have not, and has the higher F1, too.
+
+    Where each row is not right or wrong, as with entities, by F1 alone.
+    """
     first, second = (one.parts for one in scores)
     if not first:
         return ()
@@ -149,9 +152,11 @@ def _classes(scores: tuple[Scored, Scored], drawn: Sequence[Drawn], tested: Test
     else:
         sign = tested.classes_second - tested.classes_first
         p = mcnemar(tested.classes_first, tested.classes_second)
-    raised = holm(p)
+    intervals = [middle(one) for one in redrawn.T]
+    clear = np.array([float(one.low > 0) - float(one.high < 0) for one in intervals])
+    raised, agreed = holm(p), clear * (np.sign(sign) == clear)  # a rare class may be found more, and be wrong more
     return tuple(
-        _difference(name, name, (f1[i, 0], f1[i, 1]), middle(redrawn[:, i]), raised[i], sign[i])
+        _difference(name, name, (f1[i, 0], f1[i, 1]), intervals[i], raised[i], agreed[i])
         for i, name in enumerate(first)
     )
 
@@ -159,12 +164,12 @@ def _classes(scores: tuple[Scored, Scored], drawn: Sequence[Drawn], tested: Test
 def _difference(
     name: str, title: str, values: tuple[float, float], interval: Interval, p: Any, sign: Any, less: bool = False
 ) -> Difference:
-    """With its verdict: by p and the sign of what is in favour where there is a p, else by the interval. less: less
-    is better."""
+    """With its verdict: by p and the sign of what is in favour (0: of none) where there is a p, else by the interval.
+    less: less is better."""
     if p is None:
         sure, better = not interval.low <= 0 <= interval.high, (values[1] > values[0]) != less
     else:
-        sure, better = p < 1 - LEVEL, sign > 0
+        sure, better = p < 1 - LEVEL and sign != 0, sign > 0
     verdict: Verdict = "cannot tell" if not sure else "better" if better else "worse"
     return Difference(
         name, title, float(values[0]), float(values[1]), interval, None if p is None else float(p), verdict

@@ -206,7 +206,10 @@ def test_a_regressor_learns_numbers_and_is_cloned_scored_and_searched(directory_
 
 @pytest.mark.parametrize(
     ("number", "told"),
-    [(float("inf"), "row 2: label is 'inf', expected a number"), (float("nan"), "row 2: no value")],
+    [
+        (float("inf"), "row 2: label is 'inf', expected a number"),
+        (float("nan"), "row 2: label is '', expected a number"),
+    ],
 )
 def test_a_regressor_refuses_what_is_no_number(number, told, directory_of, rows):
     with pytest.raises(InputError, match=told):

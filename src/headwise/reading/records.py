@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from headwise.errors import InputError, excerpt
+from headwise.errors import InputError, excerpt, listing
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,9 +76,10 @@ class Records:
 
 def from_columns(columns: Any) -> Records:
     """Records from data in memory, a mapping of columns or a table of pandas, polars or Arrow: text stays as it is, a
-    list becomes a list of text, a number its `str`, and what is nested deeper JSON.
+    list becomes a list of text, a number its `str`, what is nested deeper JSON, and what is missing (None, NaN) empty.
 
-    Raises InputError for what has no columns, where a value is missing (None or NaN), or the columns differ in length.
+    Raises InputError for what has no columns, where a list or a value in one is missing, or the columns differ in
+    length.
     """
     names = columns.column_names if isinstance(columns, pa.Table) else getattr(columns, "columns", columns)
     if not isinstance(columns, Mapping) and names is columns:
@@ -91,7 +92,8 @@ def from_columns(columns: Any) -> Records:
     if len(lengths) > 1:
         raise InputError(f"<memory>: the columns have {min(lengths)} to {max(lengths)} rows; give each as many")
     place = lambda row: f"<memory>, row {row + 1}"  # noqa: E731
-    return Records("<memory>", pa.table({name: text_array(each, name, place) for name, each in values.items()}))
+    table = pa.table({name: text_array(each, name, place) for name, each in values.items()})
+    return without_nulls(Records("<memory>", table))
 
 
 def values_of(columns: Any, name: Any) -> list[Any]:
@@ -109,24 +111,28 @@ def values_of(columns: Any, name: Any) -> list[Any]:
 
 
 def text_array(values: Sequence[Any], name: str, place: Callable[[int], str], like: Any = None) -> Any:
-    """A column's values as an Arrow array of text, or of lists of text; what is nested deeper becomes JSON.
+    """A column's values as an Arrow array of text, null where one is missing, or of lists of text; what is nested
+    deeper becomes JSON.
 
     place: the place of a value in words, for messages.
     like: the type of the column's earlier values, if any.
 
-    Raises InputError where a value is missing, a list among texts (or the reverse), or no valid Unicode.
+    Raises InputError where a list or a value in one is missing, a list stands among texts (or the reverse), or no valid
+    Unicode.
     """
     if like != _LISTS and all(type(value) is str for value in values):
         texts = values  # the usual case, fast
     else:
         texts = [as_text(value) for value in values]
-        lists = like == _LISTS if like is not None else isinstance(texts[0], list)
+        there = next((text for text in texts if text is not None), None)
+        lists = like == _LISTS if like is not None else isinstance(there, list)
         for row, text in enumerate(texts):
-            if text is None or (isinstance(text, list) and None in text):
+            if (lists and text is None) or (isinstance(text, list) and None in text):
                 raise InputError(
-                    f"{place(row)}: no value (null) in column {excerpt(name)}; give one or leave out the row"
+                    f"{place(row)}: no value (null) in column {excerpt(name)}, which holds lists; give one, or leave "
+                    "out the row"
                 )
-            if isinstance(text, list) != lists:
+            if text is not None and isinstance(text, list) != lists:
                 kinds = ("text", "a list") if lists else ("a list", "text")
                 raise InputError(f"{place(row)}: {kinds[0]} in column {excerpt(name)}, expected {kinds[1]} as above")
         like = _LISTS if lists else None
@@ -140,6 +146,17 @@ def text_array(values: Sequence[Any], name: str, place: Callable[[int], str], li
 
 
 _LISTS = pa.list_(pa.string())
+
+
+def without_nulls(records: Records) -> Records:
+    """The same, where a value that is missing is empty text, as it is in a csv; a note says of which columns."""
+    table = records.table
+    lacking = [name for name in table.column_names if table[name].null_count and table[name].type == pa.string()]
+    for name in lacking:
+        table = table.set_column(table.column_names.index(name), name, table[name].fill_null(""))
+    some = "column" if len(lacking) == 1 else "columns"
+    said = [f"{records.path}: no value (null) in some rows of {some} {listing(lacking)}, read as empty"]
+    return replace(records, table=table, notes=(*records.notes, *(said if lacking else [])))
 
 
 def as_text(value: Any) -> Any:

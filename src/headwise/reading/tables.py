@@ -20,7 +20,7 @@ import pyarrow.parquet
 from headwise.errors import InputError, excerpt, listing
 from headwise.reading.encodings import load, unreadable
 from headwise.reading.objects import objects
-from headwise.reading.records import Records, is_nested, text_array
+from headwise.reading.records import Records, is_nested, text_array, without_nulls
 
 THREADED = 2**24  # bytes; a thread that lets go of the last ones after Python has ended would abort the process
 _KINDS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".parquet": "parquet"}
@@ -332,16 +332,16 @@ def _parquet_text(values: pa.ChunkedArray) -> pa.ChunkedArray | None:
 
 
 def _finish(records: Records, nested: set[str], left_out: set[str]) -> Records:
-    """The records with notes on the columns that hold JSON, and on those left out.
+    """The records with notes on the columns that hold JSON, on those left out, and on values that are missing.
 
-    Raises InputError where a value is null or holds a NUL character, or no column is left.
+    Raises InputError where a list is null or holds one, or a NUL character is somewhere, or no column is left.
     """
     notes = []
     if nested:
         notes.append(f"{records.path}: columns {listing(sorted(nested))} hold nested values, read as JSON")
     if left_out:
         notes.append(f"{records.path}: left out columns {listing(sorted(left_out))}, neither text nor lists of text")
-    records = replace(records, notes=(*records.notes, *notes))
+    records = without_nulls(replace(records, notes=(*records.notes, *notes)))
     if not records.columns:
         raise InputError(f"{records.path}: no column holds text or lists of text; expected some to")
     for column in records.columns:

@@ -71,3 +71,12 @@ def test_what_takes_long_to_import_is_imported_where_it_is_used(modules, slow):
     """In a process of its own: --help is there at once, an answer need not wait for what reports are made with."""
     program = f"import sys, {', '.join(modules.split())}; print(*{{*sys.modules}} & {{*{slow.split()}}})"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "\n"
+
+
+def test_a_model_is_opened_without_the_compiler_of_pytorch(directory_of):
+    """Which takes longer to import than a small model to read."""
+    program = (
+        "import sys; from pathlib import Path; from headwise.families.checkpoint import read_model; "
+        f"read_model(Path({str(directory_of('bert'))!r}), 2); print(*{{*sys.modules}} & {{'sympy', 'torch._dynamo'}})"
+    )
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "\n"

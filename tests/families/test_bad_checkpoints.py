@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -80,6 +81,12 @@ BAD: dict[str, tuple[Damage, list[str]]] = {
     "a weight has another shape": (
         weights(lambda tensors: tensors.update({DENSE: torch.ones(48, 32)})),
         [DENSE, "has shape [48, 32], config.json makes it [32, 48]", "do not belong together"],
+    ),
+    "a weight is no number": (weights(lambda tensors: tensors[DENSE][3].fill_(math.nan)), [DENSE, "holds NaN"]),
+    "a weight is endless": (weights(lambda tensors: tensors[DENSE][0].fill_(-math.inf)), [DENSE, "infinity", "again"]),
+    "a width no memory has": (
+        config(hidden_size=2**20, intermediate_size=2**31 - 1),  # 8 PiB a layer, more than any processor can name
+        ["a model of 18,03", "weights is too large for the memory here"],
     ),
     "the last layer has another size": (
         config(id2label={"0": "a", "1": "b"}),

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from headwise.core import kernels, spec
 from headwise.core.attention import Attention, RelativeBias, Watch
@@ -324,6 +325,18 @@ class HeadedEncoder(nn.Module):
     def answers(self, states: Packed) -> Tensor:
         """What the head makes of the encoder's states. [n d] -> [b n_labels] or [n n_labels]"""
         return self.head(states, self.encoder.embeddings.tokens.weight)
+
+
+class Undrawn(TorchFunctionMode):
+    """Inside, modules are made with weights that hold whatever was in memory: a file, or initialise, fills them.
+
+    What PyTorch draws by itself would be thrown away. Its meta device draws nothing either, but loads its compiler to
+    find that out: 800 modules, which take longer than a small model.
+    """
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        drawing = getattr(function, "__module__", None) == nn.init.__name__
+        return None if drawing else function(*args, **(kwargs or {}))
 
 
 def initialise(module: nn.Module, generator: torch.Generator, std: float = 0.02) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from headwise.core import spec
 from headwise.core.packed import Lengths, Packed, Rectangle
 from headwise.core.padded import Cells, Padded
-from headwise.core.transformer import HeadedEncoder
+from headwise.core.transformer import HeadedEncoder, Undrawn
 from headwise.errors import InputError
 from headwise.families.checkpoint import INDEX, ONE_FILE, Checkpoint, labels_of, read_config, specs
 from headwise.families.engines import ENGINES, LARGE, ONNX, Engine, Feed, needed
@@ -101,7 +101,7 @@ class Graph(HeadedEncoder):
     pass_tokens = 2048  # to choose its rectangles from: up to 4 % faster than 1,024
 
     def __init__(self, file: Path, engine: type[Engine], stack: spec.Stack, head: spec.Head, purpose: Purpose):
-        with torch.device("meta"):
+        with torch.device("meta"), Undrawn():
             super().__init__(stack, head)
         self.file, self.engine, self.opening = file, engine, Lock()
         self.sessions: dict[int, Engine] = {}  # by the number of their threads

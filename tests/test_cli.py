@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import fields
 from pathlib import Path
 
@@ -23,7 +24,9 @@ from headwise.errors import InputError
 from headwise.reading.tables import read
 from headwise.tasks import TASKS
 from headwise.training.asked import Asked
+from headwise.training.loop import Step
 from headwise.training.recipe import Recipe
+from headwise.training.tracking import trackers
 
 WEIGHTS = "model.safetensors"
 FAST = ["--learning-rate", "0.003", "--batch-size", "8", "--epochs", "40", "--patience", "99", "--eval-steps", "10"]
@@ -311,6 +314,19 @@ def test_tensorboard_gets_an_event_file(trained, tmp_path):
     )
     assert [event.step for event in found.Scalars("train/loss")] == [1, 2]
     headwise.load(tmp_path / "run")
+
+
+def test_tensorboard_shows_each_step_of_a_run_that_went_on_once(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for loss, steps in enumerate((range(1, 6), range(4, 8))):  # stopped after step 5, its last checkpoint of step 3
+        with trackers(["tensorboard"], tmp_path, {}) as (listen,):
+            for step in steps:
+                listen(Step(step, loss, 1e-3, 1.0, 1, 1.0))
+        time.sleep(1)  # files are in order by the second of their names
+    found = EventAccumulator(str(tmp_path / "tensorboard")).Reload().Scalars("train/loss")
+    assert [(event.step, event.value) for event in found] == [(1, 0), (2, 0), (3, 0), (4, 1), (5, 1), (6, 1), (7, 1)]
 
 
 def test_a_run_that_failed_behind_tensorboard_can_be_begun_again(trained, tmp_path):

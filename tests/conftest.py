@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import string
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -124,6 +126,28 @@ def spelled() -> Callable[..., Any]:
 @pytest.fixture(scope="session")
 def difference() -> Callable[[Tensor, Tensor], float]:
     return largest_difference
+
+
+@pytest.fixture(scope="session")
+def traced_once(tmp_path_factory) -> Callable[..., None]:
+    """write_graph, which traces each model but once: that takes longer than all that is tried on a graph."""
+    from headwise.families.graph import write_graph
+
+    kept = tmp_path_factory.mktemp("graphs")
+
+    def write(directory: Path, checkpoint: Any, engine: Any) -> None:
+        model = checkpoint.model
+        known = hashlib.sha256(repr((engine, checkpoint.purpose, model.encoder.spec, model.head.spec)).encode())
+        for weight in model.state_dict().values():
+            known.update(weight.numpy().tobytes())
+        place = kept / known.hexdigest()
+        if not place.exists():
+            with TemporaryDirectory(dir=kept) as new:
+                write_graph(Path(new), checkpoint, engine)
+                shutil.copytree(new, place)
+        shutil.copytree(place, directory, dirs_exist_ok=True)
+
+    return write
 
 
 # The fine-tuning pipeline starts from a model directory with a tokenizer, as it comes from the hub.

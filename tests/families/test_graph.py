@@ -15,7 +15,7 @@ from headwise.families import engines
 from headwise.families.averaging import averaged
 from headwise.families.checkpoint import read_model, write_config
 from headwise.families.engines import ENGINES
-from headwise.families.graph import engine_of, feed_of, read_graph, write_graph
+from headwise.families.graph import engine_of, feed_of, read_graph
 from headwise.training.inference import pass_by_pass
 
 LENGTHS = [(1,), (30,), (7, 7, 7), (1, 7, 30, 29, 12)]
@@ -37,18 +37,24 @@ CASES = [
 ]
 
 
+LAYERS = {  # as few as show what there is: tracing takes as long as they are many
+    "DistilBert": {"n_layers": 2},
+    "ModernBert": {"num_hidden_layers": 3, "global_attn_every_n_layers": 2},  # all, near, all
+}
+
+
 @pytest.fixture
-def exported(tiny, tmp_path):
+def exported(tiny, traced_once, tmp_path):
     """A tiny model of a family, and the same as a graph in the folder graph."""
 
     def make(family, purpose, change=lambda checkpoint: checkpoint, engine=ORT):
         labels = HEADS[purpose]
-        more = {"type_vocab_size": 1} if family in ONE_TYPE else {}
+        more = LAYERS.get(family, {"num_hidden_layers": 2}) | ({"type_vocab_size": 1} if family in ONE_TYPE else {})
         tiny(family, purpose, num_labels=len(labels) or 2, **more).save_pretrained(tmp_path / "run")
         ours = change(read_model(tmp_path / "run", None if labels else 0, purpose))
         (tmp_path / "graph").mkdir()
         write_config(tmp_path / "graph", ours, labels)
-        write_graph(tmp_path / "graph", ours, engine)
+        traced_once(tmp_path / "graph", ours, engine)
         return ours.model, read_graph(tmp_path / "graph", engine, purpose).model
 
     return make

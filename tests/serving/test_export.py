@@ -17,7 +17,7 @@ from headwise.core.transformer import Dropout
 from headwise.errors import InputError
 from headwise.export import export
 from headwise.families.engines import ENGINES
-from headwise.families.graph import Traced
+from headwise.families.graph import Traced, write_graph
 from headwise.golden import GOLDEN, apart, read_golden
 from headwise.reading.text import TextTokenizer
 from headwise.serving.models import opened
@@ -30,6 +30,15 @@ TEXTS = {
     "questions": [("how long", f"{text} , far too long") for text in FILMS],
     "masked": ["a fine [MASK] , warm", "[MASK]", "dull [MASK] [MASK]"],
 }
+
+
+@pytest.fixture(autouse=True)
+def tracing(traced_once, monkeypatch):
+    monkeypatch.setattr(exporting, "write_graph", traced_once)
+
+
+def traced_anew(monkeypatch):
+    monkeypatch.setattr(exporting, "write_graph", write_graph)
 
 
 @pytest.fixture(scope="module")
@@ -106,14 +115,17 @@ def test_what_was_decided_holds_in_the_exported_model(run_of, table, films, tmp_
 
 
 def pooled_otherwise(monkeypatch):
+    traced_anew(monkeypatch)
     monkeypatch.setattr(Cells, "firsts", lambda self: Cells(self.means(), self.lengths.firsts))
 
 
 def padding_is_seen(monkeypatch):
+    traced_anew(monkeypatch)
     monkeypatch.setattr(Padded, "keys", property(lambda self: self.real[:, None, None] | True))
 
 
 def head_is_lost(monkeypatch):
+    traced_anew(monkeypatch)
     plain = Traced.__init__
 
     def fresh(self, model, *given):
@@ -125,6 +137,7 @@ def head_is_lost(monkeypatch):
 
 
 def types_are_lost(monkeypatch):
+    traced_anew(monkeypatch)
     plain = Traced.forward
     monkeypatch.setattr(Traced, "forward", lambda self, ids, mask, types: plain(self, ids, mask, types * 0))
 
@@ -173,6 +186,8 @@ def cut_at_the_left(monkeypatch):
 
 
 def dropout_left_on(monkeypatch):
+    traced_anew(monkeypatch)
+
     def forward(self, x):
         return x * (torch.arange(x.shape[-1]) % 10 != 0) / 0.9  # of one draw, as a trace would hold it
 

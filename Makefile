@@ -22,8 +22,8 @@ demo: install  ## the main job on the starter model and the shipped example
 		--test examples/messages/en/test.tsv --out runs/demo --overwrite
 	$(BIN)/headwise predict runs/demo "my parcel still has not arrived" "how do I get back into my account?"
 
-test: install  ## the whole test suite
-	$(BIN)/python -m pytest
+test: install  ## the whole test suite, on all cores
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 check: install  ## style and types
 	$(BIN)/ruff format --check .

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from headwise.core.spec import Head, Stack
 from headwise.errors import InputError
 from headwise.families.averaging import averaged
 from headwise.families.checkpoint import Checkpoint, labels_of, purpose_of, read_config, read_model, specs
@@ -19,6 +20,7 @@ from headwise.progress import Narrator
 from headwise.reading.batches import Examples, Rows
 from headwise.reading.long_texts import MOST_WINDOWS, sizes
 from headwise.reading.text import TextTokenizer, Tokens
+from headwise.tasks.task import Task
 from headwise.tasks.windowed import Windowed
 from headwise.training import few_shot
 from headwise.training.asked import Asked
@@ -90,26 +92,14 @@ def prepared(
     data = read_data(train, valid, test, asked, seed, known)
     narrator.say(*data.notes)
     task, purpose = data.task, data.task.purpose
-    width = specs(directory, purpose=purpose)[0].d_model
-    recipe = Recipe.of(len(data.train), width, **options)
-    if recipe.metric is not None and recipe.metric not in task.metrics:
-        raise InputError(f"metric {recipe.metric!r}: expected {', '.join(task.metrics)}")
-    if recipe.max_windows is not None and not isinstance(task, Windowed):
-        raise InputError(f"--max-windows is for tasks of one answer per text, {task.name} is none; leave it out")
-    if recipe.lora_rank >= width:
-        raise InputError(f"lora_rank is {recipe.lora_rank}, expected less than the model's width, {width}")
+    stack, head = specs(directory, purpose=purpose)
+    recipe = Recipe.of(len(data.train), stack.d_model, **options)
+    refuse_unfit(recipe, task, stack, head)
     said = few_shot.note(task, data.train.truth, recipe.few_shot)
     redraw = not task.keeps_head(known.get(purpose))
     start = partial(started, directory, recipe, len(task.labels), purpose, redraw)
     checkpoint = start(seed=seed)
     data = replace(data, task=task.settled(recipe.class_weights, recipe.label_smoothing, data.train.truth))
-    blocks = len(checkpoint.model.encoder.blocks)
-    if recipe.frozen_layers > blocks:
-        raise InputError(
-            f"frozen_layers is {recipe.frozen_layers}, expected at most {blocks}, as many as the model has"
-        )
-    if recipe.frozen_layers == blocks and not list(checkpoint.model.head.parameters()):
-        raise InputError(f"frozen_layers is {blocks}, so that nothing would learn: {task.name} has no last layer")
     most = min(recipe.max_length or checkpoint.max_length, checkpoint.max_length)
     tokenizer = TextTokenizer.read(directory, most, checkpoint.vocab_size, recipe.max_windows or 1, checkpoint.n_types)
     with narrator.wait("reading the texts"):
@@ -134,6 +124,21 @@ def prepared(
         (*data.notes, *notes),
         start,
     )
+
+
+def refuse_unfit(recipe: Recipe, task: Task, stack: Stack, head: Head) -> None:
+    """Raise InputError for what the recipe asks of a task or a model that has none of it."""
+    if recipe.metric is not None and recipe.metric not in task.metrics:
+        raise InputError(f"metric {recipe.metric!r}: expected {', '.join(task.metrics)}")
+    if recipe.max_windows is not None and not isinstance(task, Windowed):
+        raise InputError(f"--max-windows is for tasks of one answer per text, {task.name} is none; leave it out")
+    if recipe.lora_rank >= stack.d_model:
+        raise InputError(f"lora_rank is {recipe.lora_rank}, expected less than the model's width, {stack.d_model}")
+    most = len(stack.blocks)
+    if recipe.frozen_layers > most:
+        raise InputError(f"frozen_layers is {recipe.frozen_layers}, expected at most {most}, as many as the model has")
+    if recipe.frozen_layers == most and head.n_labels is None:
+        raise InputError(f"frozen_layers is {most}, so that nothing would learn: {task.name} has no last layer")
 
 
 def plain(value: Any) -> Any:

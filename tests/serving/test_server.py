@@ -453,7 +453,7 @@ def test_an_answer_is_sent_at_once(running):
     ask = lambda: running.ask("/predict", {"inputs": "dull"})  # noqa: E731
     ask()
     times = []
-    for _ in range(5):
+    for _ in range(20):
         began = time.perf_counter()
         ask()
         times.append(time.perf_counter() - began)

@@ -25,25 +25,30 @@ def numbers(event: Step | Evaluation) -> dict[str, float]:
     return {"eval/loss": event.loss, **{f"eval/{name}": value for name, value in event.scores.items()}}
 
 
-def tensorboard(directory: Path, facts: dict[str, Any]) -> tuple[Listener, Callable[[], object]]:
+def tensorboard(directory: Path, facts: dict[str, Any]) -> tuple[Listener, Callable[[], None]]:
     """Events for TensorBoard below directory/tensorboard. Raises InputError where the package is absent."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise InputError("--report-to tensorboard needs the package: pip install tensorboard") from None
-    writers = []
+    writer: SummaryWriter | None = None
 
     def listen(event: Step | Evaluation) -> None:
-        if not writers:  # of a run that goes on, what was told of these steps before is dropped
-            writers.append(SummaryWriter(str(directory / "tensorboard"), purge_step=event.step))
-            writers[0].add_text("recipe", "\n".join(f"- {name}: {value}" for name, value in facts.items()))
+        nonlocal writer
+        if writer is None:  # of a run that goes on, what was told of these steps before is dropped
+            writer = SummaryWriter(str(directory / "tensorboard"), purge_step=event.step)
+            writer.add_text("recipe", "\n".join(f"- {name}: {value}" for name, value in facts.items()))
         for name, value in numbers(event).items():
-            writers[0].add_scalar(name, value, event.step)
+            writer.add_scalar(name, value, event.step)
 
-    return listen, lambda: [writer.close() for writer in writers]
+    def close() -> None:
+        if writer is not None:
+            writer.close()
+
+    return listen, close
 
 
-def wandb(directory: Path, facts: dict[str, Any]) -> tuple[Listener, Callable[[], object]]:
+def wandb(directory: Path, facts: dict[str, Any]) -> tuple[Listener, Callable[[], None]]:
     """A Weights & Biases run, offline where WANDB_MODE=offline. Raises InputError where the package is absent."""
     try:
         import wandb as client

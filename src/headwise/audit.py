@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from headwise.checking.corpus import Corpus, Part
+from headwise.checking.corpus import Corpus, Split
 from headwise.checking.duplicates import duplicates
 from headwise.checking.findings import Checked, Finding, by_severity
 from headwise.checking.labels import classes, contradictions, spelling, unlabelled, variants
@@ -100,7 +100,7 @@ def surface(corpus: Corpus, wait: Wait = unsaid) -> tuple[list[Finding], Corpus,
 def of_data(data: Data, wait: Wait = unsaid) -> Checked:
     """What shows in the rows of a job without a model, the gravest first."""
     separator = data.asked.label_separator
-    corpus = Corpus.of([Part(part.name, part.records, data.columns, separator) for part in data.parts])
+    corpus = Corpus.of([Split(part.name, part.records, data.columns, separator) for part in data.parts])
     return Checked(corpus, by_severity(surface(corpus, wait)[0]), ())
 
 
@@ -109,12 +109,12 @@ def read_corpus(train: Source, valid: Source | None, test: Source | None, asked:
     records, notes = opened(train, asked)
     kind, columns = task_and_columns(records, asked)
     notes += columns.notes
-    parts = [Part("train", records, columns, asked.label_separator)]
+    parts = [Split("train", records, columns, asked.label_separator)]
     for name, source in (("validation", valid), ("test", test)):
         if source is not None:
             other, said = opened(source, asked)
             refuse_absent(other, columns)
-            parts.append(Part(name, other, columns, asked.label_separator))
+            parts.append(Split(name, other, columns, asked.label_separator))
             notes += said
     corpus = Corpus.of(parts, classes=kind is TextClassification)
     if not corpus.classes:

@@ -17,7 +17,7 @@ from headwise.errors import InputError, printable
 from headwise.families.checkpoint import write_config
 from headwise.families.engines import ENGINES, Engine, Feed
 from headwise.families.graph import engine_of, feed_of, names_of, write_graph
-from headwise.golden import apart, read_golden, recorded, replay
+from headwise.golden import deviation, read_golden, recorded, replay
 from headwise.judging.metrics import same
 from headwise.model import Model, load
 from headwise.reading.batches import packed
@@ -128,7 +128,7 @@ def export(
             measured = None if part is None else compared(model, graph, part)
         refuse_loss(out, measured, budget, int8)
         sizes = megabytes(new, by.files), megabytes(run, "*.safetensors")
-        found = Exported(engine, int8, *sizes, len(answers), *apart(golden["answers"], answers), measured)
+        found = Exported(engine, int8, *sizes, len(answers), *deviation(golden["answers"], answers), measured)
         about = asdict(found) | {"budget": budget, engine: version(engine)}
         (new / "README.md").write_text(readme(graph, found), encoding="utf-8")
         (new / CARD).unlink()  # or its successor would hold its digest

@@ -102,7 +102,7 @@ def replay(golden: dict[str, Any], ask: Ask) -> list[dict[str, Any]]:
     return found
 
 
-def apart(expected: Sequence[Any], found: Sequence[Any]) -> tuple[int, float]:
+def deviation(expected: Sequence[Any], found: Sequence[Any]) -> tuple[int, float]:
     """How many answers are other ones in words, and how far the numbers of the rest differ at most."""
     words, farthest = 0, 0.0
     for one, other in zip(expected, found, strict=True):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from headwise.errors import InputError
-from headwise.judging.ranking import DEPTH, Calibration, nearest, similarities
+from headwise.judging.ranking import DEPTH, PlattScaling, nearest, similarities
 from headwise.model import Model
 from headwise.reading.columns import choose_columns
 from headwise.tasks.feature_extraction import FeatureExtraction
@@ -89,7 +89,7 @@ class Index:
         return [Hit(number, self.documents[number], cosine, score) for number, cosine, score in rows]
 
 
-def reranked(model: Model, query: str, hits: Sequence[Hit], known: Calibration | None) -> list[Hit]:
+def reranked(model: Model, query: str, hits: Sequence[Hit], known: PlattScaling | None) -> list[Hit]:
     """Hits in the order of a model that reads query and document together: by its number, or its second label's chance.
 
     A chance and the cosine are two witnesses of one thing: where it is known what the cosine says, their odds are

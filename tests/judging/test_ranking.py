@@ -8,7 +8,7 @@ from sklearn.metrics import ndcg_score
 
 from headwise.errors import InputError
 from headwise.judging import ranking
-from headwise.judging.ranking import Calibration, Duels
+from headwise.judging.ranking import Duels, PlattScaling
 
 
 def unit(rows, width=8, seed=0):
@@ -110,7 +110,7 @@ def test_the_chance_of_being_right_is_what_it_says():
         wrong, right = random.normal(0.5, 0.1, count), random.normal(0.7, 0.1, count)
         return Duels(np.arange(count), right, wrong, np.arange(count))
 
-    calibration, others = Calibration.of(drawn(2000)), drawn(20_000)
+    calibration, others = PlattScaling.of(drawn(2000)), drawn(20_000)
     best = np.concatenate([np.maximum(others.right, others.wrong), others.wrong])
     right = np.concatenate([others.won, np.zeros(20_000, bool)])
     chance = calibration.probabilities(best)
@@ -121,8 +121,8 @@ def test_the_chance_of_being_right_is_what_it_says():
 
 def test_without_a_right_answer_there_is_nothing_to_calibrate():
     nothing = np.zeros(3)
-    assert Calibration.of(Duels(np.arange(3), nothing, nothing + 1, np.arange(3))) is None
-    assert Calibration.of(Duels(np.arange(0), nothing[:0], nothing[:0], np.arange(0))) is None
+    assert PlattScaling.of(Duels(np.arange(3), nothing, nothing + 1, np.arange(3))) is None
+    assert PlattScaling.of(Duels(np.arange(0), nothing[:0], nothing[:0], np.arange(0))) is None
 
 
 def test_tfidf_finds_what_shares_words_in_english_and_in_chinese():

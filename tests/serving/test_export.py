@@ -18,7 +18,7 @@ from headwise.errors import InputError
 from headwise.export import export
 from headwise.families.engines import ENGINES
 from headwise.families.graph import Traced, write_graph
-from headwise.golden import GOLDEN, apart, read_golden
+from headwise.golden import GOLDEN, deviation, read_golden
 from headwise.reading.text import TextTokenizer
 from headwise.serving.models import opened
 from headwise.training.asked import Asked
@@ -58,8 +58,8 @@ def test_a_model_of_every_task_is_exported_and_answers_alike(engine, name, place
     run, graph = headwise.load(place_of(name)), headwise.load(tmp_path / "onnx")
     assert not list((tmp_path / "onnx").glob("*.safetensors")) and graph.task.settings == run.task.settings
     texts = [*TEXTS.get(name, FILMS)]
-    assert apart(run.predict(texts), graph.predict(texts)) < (1, 1e-5)
-    assert apart(graph.predict(texts), [answer for one in texts for answer in graph.predict([one])]) < (1, 1e-5)
+    assert deviation(run.predict(texts), graph.predict(texts)) < (1, 1e-5)
+    assert deviation(graph.predict(texts), [answer for one in texts for answer in graph.predict([one])]) < (1, 1e-5)
     assert opened(name, tmp_path / "onnx").model.card["sha256"][ENGINES[engine].graph]
     assert read_golden(tmp_path / "onnx")["bound"] == 1e-4
 
@@ -96,7 +96,7 @@ def test_long_texts_are_read_in_the_same_windows(run_of, tmp_path):
     assert run.tokenizer.max_windows == graph.tokenizer.max_windows > 1
     with pytest.warns(UserWarning, match="longer than"):
         texts = ["fine film " * 60 + "dull , slow " * 300, "dull " * 200]
-        assert apart(run.predict(texts), graph.predict(texts)) < (1, 1e-5)
+        assert deviation(run.predict(texts), graph.predict(texts)) < (1, 1e-5)
 
 
 def test_what_was_decided_holds_in_the_exported_model(run_of, table, films, tmp_path):
@@ -108,7 +108,7 @@ def test_what_was_decided_holds_in_the_exported_model(run_of, table, films, tmp_
     ours, graph = headwise.load(run), headwise.load(tmp_path / "onnx")
     assert graph.task == ours.task and not graph.task.fitted.always_answers
     texts = [*FILMS, "很好", "q z q z", "3 4 5"]
-    assert "abstains" in graph.predict(texts)[0] and apart(ours.predict(texts), graph.predict(texts)) < (1, 1e-5)
+    assert "abstains" in graph.predict(texts)[0] and deviation(ours.predict(texts), graph.predict(texts)) < (1, 1e-5)
     assert graph.evaluate(rows).accuracy == ours.evaluate(rows).accuracy
     decided(tmp_path / "onnx", rows, Asked(), None, 0.1)  # and it can be settled anew
     opened("onnx", tmp_path / "onnx")

@@ -14,7 +14,7 @@ from tokenizers.normalizers import BertNormalizer
 
 import headwise
 from headwise.errors import InputError
-from headwise.golden import GOLDEN, ROUNDED, apart, read_golden, replay
+from headwise.golden import GOLDEN, ROUNDED, deviation, read_golden, replay
 from headwise.reading.text import TextTokenizer
 from headwise.serving.models import opened
 
@@ -38,7 +38,7 @@ def test_in_bfloat16_answers_are_nearly_those_of_training(run_of, name):
     served, golden = opened(name, run_of(name), "bfloat16"), read_golden(run_of(name))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        words, farthest = apart(golden["answers"], served.model.predict(golden["texts"]))
+        words, farthest = deviation(golden["answers"], served.model.predict(golden["texts"]))
     assert served.model.precision == "bfloat16" and words == 0 and 0 < farthest < ROUNDED
 
 

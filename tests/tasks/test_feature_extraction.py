@@ -19,7 +19,7 @@ from headwise.families.checkpoint import read_model
 from headwise.families.pooling import POOLING
 from headwise.job import prepared
 from headwise.judging import ranking
-from headwise.judging.ranking import Calibration
+from headwise.judging.ranking import PlattScaling
 from headwise.model import Model
 from headwise.progress import Narrator
 from headwise.reading.batches import Batch
@@ -427,7 +427,7 @@ def test_a_reranker_counts_as_far_as_it_is_sure(says, order):
     hits = [Hit(number, str(number), cosine, None) for number, cosine in enumerate((0.9, 0.8, 0.1))]
     outputs = torch.tensor([[0.0, logit] for logit in says])
     model = SimpleNamespace(asked=lambda texts: (None, outputs), labels=("0", "1"), task=TextClassification(("0", "1")))
-    assert [hit.document for hit in reranked(model, "?", hits, Calibration(10.0, -5.0))] == order
+    assert [hit.document for hit in reranked(model, "?", hits, PlattScaling(10.0, -5.0))] == order
     by_itself = [hit.document for hit in reranked(model, "?", hits, None)]
     assert by_itself == sorted(range(3), key=lambda number: -says[number])
 

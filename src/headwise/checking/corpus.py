@@ -8,7 +8,6 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from headwise.errors import InputError
 from headwise.reading.batches import Rows
@@ -21,7 +20,7 @@ Labels = tuple[str, ...]  # of one text: sorted, each once; empty where it has n
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class Split:
     """One split: a file's rows."""
 
     name: str  # train, validation or test
@@ -38,7 +37,7 @@ class Part:
     def multi_label(self) -> bool:
         """Whether a text may have several labels."""
         assert self.columns.label is not None
-        return self.separator is not None or bool(pa.types.is_list(self.records.table[self.columns.label].type))
+        return self.separator is not None or self.records.has_lists(self.columns.label)
 
     def labels(self) -> list[Labels]:
         """The labels of each row."""
@@ -54,17 +53,17 @@ class Part:
 class Corpus:
     """b rows: those of the training split, then of validation and test where there are any."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[Split, ...]
     texts: list[Text]
     labels: list[Labels]
     classes: bool = True  # whether labels are classes; else there are none here
 
     @staticmethod
-    def of(parts: Sequence[Part], classes: bool = True) -> Corpus:
+    def of(parts: Sequence[Split], classes: bool = True) -> Corpus:
         """Raises InputError where a text column holds lists, or a label is one text here and a list there."""
         for part in parts:
             for name in (part.columns.text, part.columns.pair):
-                if name is not None and pa.types.is_list(part.records.table[name].type):
+                if name is not None and part.records.has_lists(name):
                     raise InputError(f"{part.records.path}: column {name} holds lists, expected text")
             if classes and part.multi_label != parts[0].multi_label:
                 kind = "lists" if part.multi_label else "text"

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from headwise.checking.corpus import Corpus, Labels, Part
+from headwise.checking.corpus import Corpus, Labels, Split
 from headwise.checking.duplicates import Twins
 from headwise.checking.findings import Checked
 from headwise.checking.labels import TWO_LABELS, UNLABELLED, spelling
@@ -131,7 +131,7 @@ def shown(corpus: Corpus, names: Labels) -> str | list[str]:
     return list(names) if corpus.multi_label else "".join(names)
 
 
-def written(part: Part, names: Labels) -> str | list[str]:
+def written(part: Split, names: Labels) -> str | list[str]:
     """Labels as they stand in a field of this table."""
     if part.multi_label:
         return part.separator.join(names) if part.separator is not None else list(names)

@@ -138,11 +138,11 @@ class Attention(nn.Module):
         source = x if memory is None else memory
         made = self.projected(x, source)
         if self.spec.rotary is not None:
-            query, key, value = self.apart(made, -2)
+            query, key, value = self.separated(made, -2)
             places = x.lengths.positions, source.lengths.positions
             made = rotate(query, places[0], self.spec.rotary), rotate(key, places[1], self.spec.rotary), value
         if watch is not None and watch.wants(layer):
-            query, key, value = self.apart(made, -2)
+            query, key, value = self.separated(made, -2)
             kept = watch.attention if memory is None else watch.memory
             kept[layer] = self.weigh(x.with_data(query), source.with_data(key), bias, watch.heads)
             if watch.through:
@@ -155,7 +155,7 @@ class Attention(nn.Module):
         parts = self.query(x.data), self.key(source.data), self.value(source.data)
         return tuple(part.unflatten(-1, (-1, self.spec.d_head)) for part in parts)
 
-    def apart(self, made: Sequence[Tensor], heads: int) -> Sequence[Tensor]:
+    def separated(self, made: Sequence[Tensor], heads: int) -> Sequence[Tensor]:
         """Query, key and value where the heads of some are in one tensor; heads says in which dimension."""
         sizes = [self.spec.n_heads, self.spec.n_kv_heads, self.spec.n_kv_heads]
         *alone, last = made
@@ -166,7 +166,7 @@ class Attention(nn.Module):
         pieces, sources = [], sources.like(targets)
         padded = [side.padded(part) for side, part in zip((targets, sources, sources), made, strict=False)]
         for target, source, *parts in zip(targets.rectangles, sources.rectangles, *padded, strict=True):
-            q, k, v = self.apart([part.transpose(1, 2) for part in parts], 1)  # [rows h t w], [rows k s w] twice
+            q, k, v = self.separated([part.transpose(1, 2) for part in parts], 1)  # [rows h t w], [rows k s w] twice
             mask, added = self.limits(target, source, bias)
             dropout = self.spec.dropout if self.training else 0.0
             y = kernels.attend(q, k, v, mask=mask, bias=added, scale=self.scale, dropout=dropout)  # [rows h t w]

@@ -29,7 +29,7 @@ from headwise.tasks.token_classification import TokenClassification
 CANDIDATES = 5  # answers to choose from
 
 
-class Asked(HeadedEncoder):
+class Questioned(HeadedEncoder):
     """A model whose encoder stays as it is, under a head that answers one question about one input. -> [b c]"""
 
     first_only = False  # a position that is asked about may be any
@@ -110,7 +110,7 @@ def of_tag(model: HeadedEncoder, labels: tuple[str, ...], own: Pieces, word: str
             raise InputError(f"word {excerpt(word)} is not in the text: {listing([one.text for one in own.words])}")
         number = found[0]
     head, named = At(model.head, int(firsts[number])), own.words[number].text
-    return Subject(Asked(model, head), labels, lambda rows: rows.softmax(-1).numpy(), exclusive=True, about=named)
+    return Subject(Questioned(model, head), labels, lambda rows: rows.softmax(-1).numpy(), exclusive=True, about=named)
 
 
 class Spans(nn.Module):
@@ -145,7 +145,7 @@ def of_answer(model: HeadedEncoder, own: Pieces, longest: int) -> Subject:
             first, last = own.words[own.word_of[start]], own.words[own.word_of[end]]
             found.setdefault(own.text[1][first.start : last.end], (start, end))
     spans = np.array(list(found.values()))
-    return Subject(Asked(model, Spans(model.head, spans, inside)), tuple(found), lambda rows: rows.exp().numpy())
+    return Subject(Questioned(model, Spans(model.head, spans, inside)), tuple(found), lambda rows: rows.exp().numpy())
 
 
 class Likeness(nn.Module):
@@ -165,7 +165,7 @@ def of_likeness(model: HeadedEncoder, other: Pieces) -> Subject:
     model.eval()
     with torch.no_grad():
         vector = model(*other.packed())  # [1 d]
-    return Subject(Asked(model, Likeness(model.head, vector)), ("likeness",), lambda rows: rows.numpy(), "cosine")
+    return Subject(Questioned(model, Likeness(model.head, vector)), ("likeness",), lambda rows: rows.numpy(), "cosine")
 
 
 def in_place(pieces: Pieces) -> Pieces:

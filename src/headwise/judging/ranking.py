@@ -5,6 +5,8 @@ a number for each text. Answers [rows, 1 + DEPTH]: the cosine of the two, and th
 nearest to the first one, of all those of the rows but itself, the nearest first (-1 where there are no more).
 """
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -201,7 +203,7 @@ def duels(first: np.ndarray, second: np.ndarray, truth: np.ndarray) -> Duels:
 
 
 @dataclass(frozen=True)
-class Calibration:
+class PlattScaling:
     """What the cosine of the nearest text says of the chance that it is right: 1 / (1 + exp(-(slope·cosine + base))).
 
     Fitted on each question twice, as it is and with its right texts taken away, so that half of what is
@@ -212,7 +214,7 @@ class Calibration:
     base: float
 
     @staticmethod
-    def of(duels: Duels) -> "Calibration | None":
+    def of(duels: Duels) -> PlattScaling | None:
         """None where all or none of the nearest texts are right: there is nothing to learn from."""
         from sklearn.linear_model import LogisticRegression
 
@@ -221,7 +223,7 @@ class Calibration:
         if not right.any():
             return None
         fitted = LogisticRegression(C=1e4, max_iter=1000).fit(cosines[:, None], right)
-        return Calibration(float(fitted.coef_[0, 0]), float(fitted.intercept_[0]))
+        return PlattScaling(float(fitted.coef_[0, 0]), float(fitted.intercept_[0]))
 
     def probabilities(self, cosines: np.ndarray) -> np.ndarray:
         """The chance of being right, by cosine."""

@@ -7,13 +7,13 @@ import scipy
 
 from headwise.judging.baselines import Text
 from headwise.judging.plots import BLUE, ORANGE, axes, svg
-from headwise.judging.ranking import Calibration, Duels
+from headwise.judging.ranking import Duels, PlattScaling
 from headwise.judging.sections import Column, Findings, Plot, Section, Table, beginning
 
 LEAST = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95)  # chances of being right, from which on a text is worth an answer
 
 
-def findings(duels: Duels, calibration: Calibration | None, texts: Sequence[Text]) -> Findings:
+def findings(duels: Duels, calibration: PlattScaling | None, texts: Sequence[Text]) -> Findings:
     """Histogram, answers by their chance of being right, mistakes; texts: the pairs of all rows."""
     hint = (
         f"{len(duels.rows):,} distinct first texts with a right second one were looked for among the distinct second "
@@ -37,7 +37,7 @@ _ANSWERS = (
 )
 
 
-def answers_by_chance(duels: Duels, calibration: Calibration) -> tuple[tuple[float, ...], ...]:
+def answers_by_chance(duels: Duels, calibration: PlattScaling) -> tuple[tuple[float, ...], ...]:
     """The least chance; how many are answered; how many of them rightly; how many with no right text at hand."""
     best = calibration.probabilities(np.maximum(duels.right, duels.wrong))
     without = calibration.probabilities(duels.wrong)

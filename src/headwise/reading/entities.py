@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import numpy as np
-import pyarrow.types as pat
 
 from headwise.errors import InputError, excerpt
 from headwise.reading.records import Records
@@ -19,7 +18,7 @@ Span = tuple[int, int, str]  # first character, the one after the last, type
 def has_spans(records: Records, column: str) -> bool:
     """Whether a column holds lists of spans, or such lists as JSON; only of empty lists one cannot tell."""
     values = records.table[column].to_pylist()
-    if pat.is_list(records.table.schema.field(column).type):
+    if records.has_lists(column):
         first = next((item for row in values for item in row), "")
     else:
         first = next((row.lstrip(" [") for row in values if row.replace(" ", "") != "[]"), "")

@@ -50,7 +50,7 @@ def unrolled(records: Records) -> Records:
 
 def nests(records: Records, level: str) -> bool:
     """Whether a column of this name holds lists of what belongs in it."""
-    if level not in records.columns or not pa.types.is_list(records.table.schema.field(level).type):
+    if level not in records.columns or not records.has_lists(level):
         return False
     first = next((item for row in records.table[level].to_pylist() for item in row), "")
     return first.startswith("{") and f'"{INSIDE[level]}"' in first

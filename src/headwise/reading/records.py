@@ -68,6 +68,10 @@ class Records:
         """The place of this row in words: 'reviews.csv, line 7' or 'reviews.parquet, row 7'."""
         return f"{self.path}, {self.unit} {self.line(row)}"
 
+    def has_lists(self, column: str) -> bool:
+        """Whether a column holds lists of text."""
+        return bool(pa.types.is_list(self.table.schema.field(column).type))
+
     def select(self, rows: npt.NDArray[np.int64]) -> Records:
         """These rows, in this order; they keep their lines."""
         origin = rows if self.rows is None else self.rows[rows]

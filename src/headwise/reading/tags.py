@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-import pyarrow.types as pat
-
 from headwise.errors import InputError, excerpt, listing
 from headwise.reading.records import Records
 
@@ -34,7 +32,7 @@ def read_tags(records: Records, column: str, words: str) -> tuple[str, list[list
     Raises InputError where these are not as many, and for tags of no scheme.
     """
     table = records.table
-    if not pat.is_list(table.schema.field(column).type):
+    if not records.has_lists(column):
         raise InputError(f"{records.path}: column {column} holds text, expected a list of tags, one for each word")
     names = table[column].to_pylist()
     for row, (some, these) in enumerate(zip(table[words].to_pylist(), names, strict=True)):

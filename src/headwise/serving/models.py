@@ -41,7 +41,7 @@ class Served:
     rate: float | None = None  # tokens a second, by its golden records
 
     @cached_property
-    def apart(self) -> Model:
+    def twin(self) -> Model:
         """The same weights in modules of their own, with a tokenizer of their own, for another thread.
 
         To be made by the thread that reads texts: a tokenizer is not for two at once. Raises InputError for a graph.

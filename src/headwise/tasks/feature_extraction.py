@@ -19,7 +19,7 @@ from headwise.families.family import Purpose
 from headwise.families.pooling import files_of
 from headwise.judging import ranking, retrieval
 from headwise.judging.intervals import Drawn
-from headwise.judging.ranking import Calibration, RankingScores
+from headwise.judging.ranking import PlattScaling, RankingScores
 from headwise.judging.sections import Findings
 from headwise.reading.batches import Batch, Examples
 from headwise.reading.columns import Columns
@@ -49,7 +49,7 @@ class FeatureExtraction(Task):
     relation: Relation = "pairs"
     query_prefix: str = ""
     document_prefix: str = ""
-    calibration: Calibration | None = None
+    calibration: PlattScaling | None = None
 
     @classmethod
     def fits(cls, records: Records, columns: Columns) -> bool:
@@ -150,7 +150,7 @@ class FeatureExtraction(Task):
         try:
             numbers = found.pop("calibration", None)
             fitted = (
-                None if numbers is None else Calibration(**{name: float(one) for name, one in dict(numbers).items()})
+                None if numbers is None else PlattScaling(**{name: float(one) for name, one in dict(numbers).items()})
             )
             if found.get("relation") not in get_args(Relation) or not all(
                 isinstance(one, str) for one in found.values()
@@ -226,7 +226,7 @@ class FeatureExtraction(Task):
         if self.relation == "scores":
             return self
         vectors = self.vectors(outputs)
-        return replace(self, calibration=Calibration.of(ranking.duels(vectors[0::2], vectors[1::2], valid.truth)))
+        return replace(self, calibration=PlattScaling.of(ranking.duels(vectors[0::2], vectors[1::2], valid.truth)))
 
     def baselines(
         self, train: Sequence[Text], truth: Array, texts: Sequence[Text], seed: int

@@ -130,7 +130,7 @@ class QuestionAnswering(Task):
         task = replace(self, longest=longest)
         if self.threshold is None or all(valid.truth):
             return task
-        best = pieces(valid, outputs, longest)
+        best = best_pieces(valid, outputs, longest)
         given = judging.row_scores(texts_of(valid.truth), [answer.text for answer in best.answers])[:, 1]
         gain = given - np.array([not answers for answers in valid.truth])  # of giving the piece, over giving none
         return replace(task, threshold=best_threshold(best.none - best.score, gain))
@@ -154,7 +154,7 @@ class QuestionAnswering(Task):
 
     def answered(self, examples: Examples, outputs: Tensor) -> tuple[list[Answer | None], Array]:
         """The answer to each question, or None, and how sure it is of that. [b]"""
-        best = pieces(examples, outputs, self.longest, self.threshold is not None)
+        best = best_pieces(examples, outputs, self.longest, self.threshold is not None)
         none = np.isneginf(best.score)
         if self.threshold is not None:
             none |= best.none - best.score > self.threshold
@@ -276,7 +276,7 @@ def places(starts: Rows, layout: Windows, answers: Sequence[Answer | None]) -> A
 
 
 @dataclass(frozen=True, eq=False)
-class Pieces:
+class BestPieces:
     """The best piece of each of b contexts, and how it compares with none."""
 
     answers: list[Answer]
@@ -285,7 +285,7 @@ class Pieces:
     total: Array  # [b] what a score has to lose to be the logarithm of a probability
 
 
-def pieces(examples: Examples, outputs: Tensor, longest: int, or_none: bool = True) -> Pieces:
+def best_pieces(examples: Examples, outputs: Tensor, longest: int, or_none: bool = True) -> BestPieces:
     """The best pieces of at most longest tokens, over all windows of a context. outputs [n 2]
 
     or_none: whether giving no answer shares in the probability.
@@ -305,7 +305,7 @@ def pieces(examples: Examples, outputs: Tensor, longest: int, or_none: bool = Tr
         trimmed(context, layout.spans[one, 0], layout.spans[one + more, 1])
         for context, one, more in zip(layout.contexts, at, width[at], strict=True)
     ]
-    return Pieces(found, score[at], none, totals[0] + totals[1])
+    return BestPieces(found, score[at], none, totals[0] + totals[1])
 
 
 def furthest(begin: Array, end: Array, sequence: Rows, longest: int) -> tuple[Array, Rows]:

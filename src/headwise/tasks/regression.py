@@ -59,9 +59,9 @@ class Regression(Windowed):
 
         A few that are none are faults, for truth to refuse, and do not make the others names.
         """
-        values = records.table[columns.target]
-        if pa.types.is_list(values.type):
+        if records.has_lists(columns.target):
             return False
+        values = records.table[columns.target]
         found = values.filter(pc.match_substring_regex(values, NUMBER))
         return len(found) >= MOSTLY * len(values) and bool((floats(found) % 1 != 0).any())
 
@@ -201,9 +201,9 @@ class Regression(Windowed):
 
 def numbers(records: Records, column: str) -> Array:
     """A column as numbers. [b] Raises InputError at the first that is none, or is beyond what a model can compute."""
-    values = records.table[column]
-    if pa.types.is_list(values.type):
+    if records.has_lists(column):
         raise InputError(f"{records.path}: column {column} holds lists, expected one number")
+    values = records.table[column]
     wrong = pc.invert(pc.match_substring_regex(values, NUMBER))
     if not pc.any(wrong).as_py():
         found = floats(values)

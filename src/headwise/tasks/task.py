@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.types as pat
 from torch import Tensor
 
 from headwise.core.transformer import HeadedEncoder
@@ -104,7 +103,7 @@ class Task(ABC):
     def texts(cls, records: Records, columns: Columns) -> Texts:
         """What the model reads. Raises InputError for what is no text."""
         for name in (columns.text, columns.pair):
-            if name is not None and pat.is_list(records.table.schema.field(name).type):
+            if name is not None and records.has_lists(name):
                 raise InputError(f"{records.path}: column {name} holds lists, expected text")
         second = None if columns.pair is None else records.table[columns.pair]
         return Texts(records.table[columns.text], second)

@@ -67,7 +67,7 @@ class TextClassification(Windowed):
     ) -> TextClassification:
         """With the labels that occur; where the model has the same ones, they stay in its order."""
         column = columns.target
-        multi_label = separator is not None or has_lists(records, column)
+        multi_label = separator is not None or records.has_lists(column)
         labels = labels_in(records, column, multi_label, separator)
         return cls(tuple(known) if set(known) == set(labels) else labels, multi_label)
 
@@ -95,7 +95,7 @@ class TextClassification(Windowed):
         """The label column as numbers: [b], or [b c]. Raises InputError at a label that is not one of ours."""
         column = columns.target
         if not self.multi_label:
-            if has_lists(records, column):
+            if records.has_lists(column):
                 raise InputError(f"{records.path}: column {column} holds lists, expected one label as in training")
             found = pc.index_in(records.table[column], pa.array(self.labels))
             self.refuse_unseen(records, column, found.is_null(), records.table[column])
@@ -344,11 +344,6 @@ def label_lists(records: Records, column: str, separator: str | None) -> Any:
     counts = np.bincount(parents[kept], minlength=len(values))
     offsets = pa.array(np.concatenate([[0], np.cumsum(counts)]), pa.int32())
     return pa.ListArray.from_arrays(offsets, names.filter(pa.array(kept)))
-
-
-def has_lists(records: Records, column: str) -> bool:
-    """Whether a column holds lists, as a jsonl or parquet file can."""
-    return bool(pa.types.is_list(records.table.schema.field(column).type))
 
 
 def labels_in(records: Records, column: str, multi_label: bool, separator: str | None) -> tuple[str, ...]:

@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.types as pat
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -56,9 +55,9 @@ class TokenClassification(Task):
     @classmethod
     def fits(cls, records: Records, columns: Columns) -> bool:
         """Lists on both sides, or spans of a text."""
-        if columns.pair is None and not has_lists(records, columns.text) and has_spans(records, columns.target):
+        if columns.pair is None and not records.has_lists(columns.text) and has_spans(records, columns.target):
             return True
-        return all(has_lists(records, name) for name in (columns.text, columns.target))
+        return all(records.has_lists(name) for name in (columns.text, columns.target))
 
     @classmethod
     def of_table(
@@ -109,7 +108,7 @@ class TokenClassification(Task):
         """Lists of words, or plain texts, in which words are found. Raises InputError for pairs."""
         if columns.pair is not None:
             raise InputError(f"{records.path}: {cls.name} reads single texts, found a second column {columns.pair}")
-        if has_lists(records, columns.text):
+        if records.has_lists(columns.text):
             return Words.of(records, columns.text)
         return Texts(records.table[columns.text])
 
@@ -178,7 +177,7 @@ class TokenClassification(Task):
 
     def decide(self, examples: Examples, outputs: Tensor) -> Array:
         """The likeliest tag of every word."""
-        return tuples(apart(self.answered(examples, outputs)[0], examples.layout.read.words))
+        return tuples(row_by_row(self.answered(examples, outputs)[0], examples.layout.read.words))
 
     def scored(self, truth: Array, answers: Array) -> spans.EntityScores:
         """Entities, as conlleval counts them."""
@@ -197,7 +196,7 @@ class TokenClassification(Task):
     def told(self, examples: Examples, outputs: Tensor) -> list[dict[str, Any]]:
         """{"entities": [{"label", "text", "start", "end", "score"}, …]}; the score is the mean over its words."""
         layout = examples.layout
-        tags, scores = (apart(one, layout.read.words) for one in self.answered(examples, outputs))
+        tags, scores = (row_by_row(one, layout.read.words) for one in self.answered(examples, outputs))
         found: list[list[dict[str, Any]]] = [[] for _ in tags]
         for row, first, last, kind in spans.entities(tags):
             start, end = int(layout.spans[row][first, 0]), int(layout.spans[row][last - 1, 1])
@@ -216,7 +215,7 @@ class TokenClassification(Task):
         """Type by type, what kind of mistakes, the worst of them."""
         tags, scores = self.answered(examples, outputs)
         words = examples.layout.read.words
-        answers, sure = tuples(apart(tags, words)), apart(scores, words)
+        answers, sure = tuples(row_by_row(tags, words)), row_by_row(scores, words)
         return spans.findings(self.types, examples.truth, answers, sure, examples.layout.texts, examples.layout.spans)
 
     def breakdown(self, truth: Array, answers: Array) -> str:
@@ -224,17 +223,12 @@ class TokenClassification(Task):
         return spans.as_text(truth, answers, self.types)
 
 
-def has_lists(records: Records, column: str) -> bool:
-    """Whether a column holds lists."""
-    return bool(pat.is_list(records.table.schema.field(column).type))
-
-
 def tags_of(records: Records, columns: Columns) -> tuple[str, list[list[Tag]]]:
     """The scheme of a table and its tags in IOB2, one for each word of the texts, or made of spans of plain texts.
 
     Raises InputError where it has neither.
     """
-    if has_lists(records, columns.text):
+    if records.has_lists(columns.text):
         return read_tags(records, columns.target, columns.text)
     if not has_spans(records, columns.target):
         raise InputError(
@@ -252,7 +246,7 @@ def tuples(rows: Any) -> Array:
     return array
 
 
-def apart(flat: Array, counts: Array) -> list[Array]:
+def row_by_row(flat: Array, counts: Array) -> list[Array]:
     """What stands end to end, row by row."""
     return np.split(flat, np.cumsum(counts)[:-1])
 

@@ -196,15 +196,15 @@ async def explain(call: Call) -> Any:
         raise Refused(413, "Validation", f"an explanation is of {MOST_CHARACTERS:,} characters at most; give a part")
     call.service.batcher.refuse_where_full()
     call.service.explainer.refuse_where_busy()
-    one = Explaining(await call.read(lambda: apart_for(served, text)), text, how)
+    one = Explaining(await call.read(lambda: twin_for(served, text)), text, how)
     call.service.explainer.submit(one)
     return await call.unless_gone(one)
 
 
-def apart_for(served: Served, text: Text) -> Model:
+def twin_for(served: Served, text: Text) -> Model:
     """The model for another thread. Raises InputError where it does not read such a text."""
     served.model.refuse_other_kind([text])
-    return served.apart
+    return served.twin
 
 
 GETS = {"/": page, "/page/{file}": page_file}

@@ -152,15 +152,21 @@ def test_predict_prints_a_table_without_output_and_refuses_what_cannot_be(run, c
     refused(command("predict", run, "a", "--output", tmp_path / "no/a.csv"), "a.csv", "cannot be written")
 
 
-@pytest.mark.parametrize(("encoding", "mark"), [("gb18030", True), ("utf-8-sig", True), ("utf-8", False)])
-def test_what_excel_wrote_is_answered_so_that_excel_reads_it(encoding, mark, run, command, tmp_path):
-    asked, answered = tmp_path / "asked.csv", tmp_path / "answered.csv"
-    asked.write_bytes("text,来源\n这部电影很好看,网站\n情节无聊，演员糟糕,网站\n".encode(encoding))
+@pytest.mark.parametrize(
+    ("encoding", "delimiter", "mark"),
+    [("gb18030", ",", True), ("utf-8-sig", ";", True), ("utf-8", ",", False), ("utf-8", ";", False)],
+)
+def test_what_excel_wrote_is_answered_so_that_excel_reads_it(encoding, delimiter, mark, run, command, tmp_path):
+    asked, answered, mended = tmp_path / "asked.csv", tmp_path / "answered.csv", tmp_path / "mended" / "asked.csv"
+    rows = [("text", "来源"), ("这部电影很好看", "网站"), ('"情节;无聊，演员, 糟糕"', "网站")]
+    asked.write_bytes("".join(f"{delimiter.join(row)}\n" for row in rows).encode(encoding))
     assert command("predict", run, "--input", asked, "--output", answered)[0] == 0
-    assert answered.read_bytes().startswith("\ufefftext,来源,label".encode() if mark else "text,来源,label".encode())
-    assert read(answered).columns == ("text", "来源", "label", "score")
-    assert command("check", asked, "--label-column", "来源", "--fix", tmp_path / "mended")[0] == 0
-    assert (tmp_path / "mended" / "asked.csv").read_bytes().startswith("\ufeff".encode()) == mark
+    begins = "\ufeff" * mark + delimiter.join(["text", "来源", "label"])
+    assert answered.read_bytes().startswith(begins.encode())
+    found = read(answered)
+    assert found.columns == ("text", "来源", "label", "score") and found.table["text"][1].as_py() == rows[2][0][1:-1]
+    assert command("check", asked, "--label-column", "来源", "--fix", mended.parent)[0] == 0
+    assert mended.read_bytes().startswith(("\ufeff" * mark + delimiter.join(rows[0])).encode())
 
 
 def test_predict_does_not_replace_the_table_that_it_reads(run, command, table, films, tmp_path):

@@ -24,6 +24,7 @@ from headwise.training.asked import Asked
 from headwise.training.recipe import Precision, Recipe
 
 if TYPE_CHECKING:
+    from headwise.reading.records import Records
     from headwise.reading.text import Text
 
 Usage: Any = typer.BadParameter.__base__  # click's error of that name, or that of the copy newer typers bring
@@ -162,13 +163,14 @@ def predict(
             raise InputError(f"{output}: is the table itself; choose another --output")
     model, narrator = load(run, precision), Narrator()
     asked: Sequence[Text]
+    records: Records | None
     if input is not None:
         asked, records, notes = model.unlabelled(input, Asked(**options))
         narrator.say(*notes)
-        columns, marked = records.table.to_pydict(), bool(records.encoding)  # what Excel wrote, Excel is to read
+        columns = records.table.to_pydict()
     else:
         asked = texts or typed()
-        columns, marked = {"text": asked}, False
+        columns, records = {"text": asked}, None
     if output is not None:
         columns = columns if holds_lists(output) else {name: in_fields(values) for name, values in columns.items()}
         refuse_unfit(output, columns)
@@ -189,7 +191,7 @@ def predict(
                 separator.join(map(str, values)) if "labels" in answer else json.dumps(values, ensure_ascii=False)
                 for answer, values in zip(answers, columns[new], strict=True)
             ]
-    write(output, columns, marked)
+    write(output, columns, records)
     narrator.say(f"{output}: {len(answers):,} rows written")
 
 

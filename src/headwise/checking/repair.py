@@ -156,7 +156,7 @@ def repair(checked: Checked, folder: Path) -> list[Change]:
         columns = mending.table(number)
         if not next(iter(columns.values())):
             raise InputError(f"{paths[number]}: no row is left once it is mended; nothing to write, see the findings")
-        write(folder / name, columns, bool(checked.corpus.parts[number].records.encoding))
+        write(folder / name, columns, checked.corpus.parts[number].records)
     with whole_file(folder / CHANGES) as file:
         file.writelines(f"{json.dumps(asdict(one), ensure_ascii=False)}\n".encode() for one in changes)
     return changes

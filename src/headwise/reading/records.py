@@ -25,6 +25,7 @@ class Records:
     table: every column holds text, or lists of text; never null.
     notes: what was guessed while reading, in words, to be printed.
     encoding: of the file, in words; empty for plain UTF-8.
+    delimiter: between the fields of a csv.
     """
 
     path: str
@@ -33,6 +34,7 @@ class Records:
     each_line: Callable[[], Iterator[int]] | None = field(default=None, repr=False)  # of all its rows; None: no lines
     rows: npt.NDArray[np.int64] | None = field(default=None, repr=False)  # rows of the file, once some were selected
     encoding: str = ""
+    delimiter: str = ","
 
     def __len__(self) -> int:
         return int(self.table.num_rows)

@@ -113,7 +113,8 @@ def _read_delimited(
     except pa.ArrowInvalid:
         _refuse_malformed(name, data, dialect, names)
         table = _parse(data, start, names, dialect, len(data))  # nothing wrong but a row longer than a block
-    return _without_nameless(Records(name, table, notes, partial(_delimited_lines, name, dialect)))
+    records = Records(name, table, notes, partial(_delimited_lines, name, dialect))
+    return _without_nameless(replace(records, delimiter=delimiter) if kind == "csv" else records)
 
 
 def _without_nameless(records: Records) -> Records:

@@ -18,18 +18,20 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from headwise.errors import InputError, excerpt
+from headwise.reading.records import Records
 from headwise.reading.tables import kind_of
 
 
 def write(
     path: str | os.PathLike[str],
     columns: Mapping[str, Sequence[str | float | Sequence[str] | None]],
-    marked: bool = False,
+    like: Records | None = None,
 ) -> None:
     """Writes columns of equal length to a file; its extension says how. The file appears whole or not at all.
 
     What is missing, None, is an empty field of a .csv or .tsv, and null elsewhere.
-    marked: begin a .csv or .tsv with a byte order mark, without which Excel reads its letters wrong.
+    like: the table they come from: whoever wrote that is to read this. Its delimiter stands in a .csv, and where it was
+    no plain UTF-8, a .csv or .tsv begins with a byte order mark, without which Excel reads its letters wrong.
 
     Raises InputError where the file cannot be written, or cannot hold a value: a .tsv no tab or line break, a .csv and
     a .tsv no list. ValueError where a number is not finite (.jsonl, .json) or the columns differ in length.
@@ -38,7 +40,7 @@ def write(
     kind = kind_of(name)
     try:
         with whole_file(name) as file:
-            _write_to(file, name, kind, columns, marked)
+            _write_to(file, name, kind, columns, like)
     except UnicodeEncodeError as error:
         raise InputError(f"{name}: a text holds half a surrogate pair, not a character; remove it") from error
 
@@ -98,7 +100,7 @@ def refuse_unfit(path: str | os.PathLike[str], columns: Mapping[str, Sequence[An
             pass
 
 
-def _write_to(file: BinaryIO, name: str, kind: str, columns: Mapping[str, Sequence[Any]], marked: bool) -> None:
+def _write_to(file: BinaryIO, name: str, kind: str, columns: Mapping[str, Sequence[Any]], like: Records | None) -> None:
     if kind == "parquet":
         pa.parquet.write_table(pa.table({column: pa.array(values) for column, values in columns.items()}), file)
         return
@@ -107,7 +109,8 @@ def _write_to(file: BinaryIO, name: str, kind: str, columns: Mapping[str, Sequen
         objects = _objects(columns, rows)
         lines = _array(objects) if kind == "json" else (f"{line}\n" for line in objects)
     else:
-        lines = chain(["\ufeff"] if marked else [], _delimited_lines(name, kind, columns, rows))
+        mark = ["\ufeff"] if like is not None and like.encoding else []
+        lines = chain(mark, _delimited_lines(name, kind, columns, rows, "," if like is None else like.delimiter))
     if name.lower().endswith(".gz"):
         with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as zipped:  # no name and date: same rows, same bytes
             zipped.writelines(line.encode() for line in lines)
@@ -129,17 +132,21 @@ def _array(objects: Iterable[str]) -> Iterator[str]:
     yield "\n]\n"
 
 
-def _delimited_lines(name: str, kind: str, names: Iterable[str], rows: Iterable[tuple[Any, ...]]) -> Iterator[str]:
+def _delimited_lines(
+    name: str, kind: str, names: Iterable[str], rows: Iterable[tuple[Any, ...]], delimiter: str = ","
+) -> Iterator[str]:
+    """Lines of a .tsv, or of a .csv with this delimiter."""
     for number, row in enumerate(chain([tuple(names)], rows)):
         place = f"{name}, {f'row {number}' if number else 'header'}"
-        fields = [_csv_field(place, value) if kind == "csv" else _tsv_field(place, value) for value in row]
-        line = ("," if kind == "csv" else "\t").join(fields)
-        yield (line or '""' if kind == "csv" else line) + "\n"
+        if kind == "tsv":
+            yield "\t".join(_tsv_field(place, value) for value in row) + "\n"
+        else:
+            yield (delimiter.join(_csv_field(place, value, delimiter) for value in row) or '""') + "\n"
 
 
-def _csv_field(place: str, value: Any) -> str:
+def _csv_field(place: str, value: Any, delimiter: str) -> str:
     text = _flat(place, value)
-    return '"' + text.replace('"', '""') + '"' if re.search('[",\r\n]', text) else text
+    return '"' + text.replace('"', '""') + '"' if re.search('["\r\n]', text) or delimiter in text else text
 
 
 def _tsv_field(place: str, value: Any) -> str:

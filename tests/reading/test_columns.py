@@ -3,7 +3,7 @@
 import pytest
 
 from headwise.errors import InputError
-from headwise.reading import choose_columns, from_columns
+from headwise.reading import choose_columns, from_columns, read
 
 ROWS = [f"text {row}" for row in range(8)]
 FEW = ["yes", "no"] * 4
@@ -89,6 +89,12 @@ def test_of_two_columns_the_one_of_few_values_is_the_label():
     refused(from_columns({"a": FEW, "b": FEW}), "--text-column and --label-column")
     refused(table("text", "mood"), "the label", "--label-column")
     refused(table("a", "b", c=FEW), "'a', 'b', 'c'")
+
+
+def test_rows_that_lie_in_a_list_of_one_row_are_pointed_out(tmp_path):
+    (tmp_path / "x.json").write_text('{"version": 1, "data": [{"text": "fine", "label": "good"}]}')
+    with pytest.raises(InputError, match=r"one row only, in which 'data' is a list; .* write the list alone"):
+        choose_columns(read(tmp_path / "x.json"))
 
 
 def test_without_need_of_a_label():

@@ -160,6 +160,12 @@ def _undecided(records: Records, text: str | None, label: str | None, need_label
             f"{records.path}: one column only, {excerpt(records.columns[0])}; if {found[0]} is to part columns, "
             "write a comma in its place, in every line"
         )
+    lists = [name for name in records.columns if records.has_lists(name)]
+    if len(records) == 1 and lists:
+        return InputError(
+            f"{records.path}: one row only, in which {listing(lists)} is a list; where that is the rows, write "
+            "the list alone: an array of objects"
+        )
     pairs = " (and --pair-column where a row holds two texts)" if text is None else ""
     return InputError(
         f"{records.path}: cannot tell which column holds {roles}, its columns are {listing(records.columns)}; "

@@ -70,7 +70,7 @@ def kind_of(name: str) -> str:
         found = extension + ".gz" * zipped if extension else "no extension"
         raise InputError(
             f"{name}: {found} is not a format read or written here; "
-            "use .csv, .tsv, .jsonl or .json (each also as .gz) or .parquet"
+            "use .csv, .tsv, .jsonl or .json (each also as .gz) or .parquet, or rename what is one of these"
         )
     return kind
 

@@ -52,7 +52,7 @@ def masked_model(start: Path, directory: Path) -> None:
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch, table, films, directory_of):
+def place(tmp_path, monkeypatch, table, films, directory_of, traced_once):
     """A folder with the files the documents speak of, and a tiny model in the place of the starter."""
     rows = [(f"{text} {i}", label) for i in range(6) for text, label in films]
     for name in ("reviews.csv", "train.tsv", "few.tsv"):
@@ -78,6 +78,7 @@ def place(tmp_path, monkeypatch, table, films, directory_of):
     (tmp_path / "faq.csv").write_text(f"question,answer\n{faq}", encoding="utf-8")
     for module in ("job", "audit"):
         monkeypatch.setattr(f"headwise.{module}.locate", lambda name: directory_of("bert"))
+    monkeypatch.setattr("headwise.export.write_graph", traced_once)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

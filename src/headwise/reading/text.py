@@ -128,8 +128,8 @@ class TextTokenizer:
         tokenizer.no_padding()
         tokenizer.no_truncation()
         self.tokenizer, self.lock = tokenizer, RLock()
-        words = tokenizer.get_vocab()
-        known = {role: word for role, usual in SPECIAL.items() for word in usual if word in words}
+        there = lambda word: tokenizer.token_to_id(word) is not None  # noqa: E731
+        known = {role: word for role, usual in SPECIAL.items() for word in filter(there, usual)}
         self.config = known | config
         self.max_length, self.vocab_size, self.max_windows = max_length, vocab_size, max_windows
         self.typed = n_types > 1 and TYPES in config.get("model_input_names", INPUTS)
@@ -293,7 +293,7 @@ def json_object(file: Path) -> dict[str, Any]:
 def read_tokenizer(directory: Path, config: dict[str, Any]) -> Tokenizer:
     """tokenizer.json, or the vocabulary files of before it: BERT's word pieces, RoBERTa's byte pairs."""
     if (directory / "tokenizer.json").exists():
-        return Tokenizer.from_str((directory / "tokenizer.json").read_text(encoding="utf-8"))
+        return Tokenizer.from_buffer((directory / "tokenizer.json").read_bytes())
     if (directory / "vocab.txt").exists():
         return BertWordPieceTokenizer(
             str(directory / "vocab.txt"),

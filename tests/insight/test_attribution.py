@@ -15,7 +15,7 @@ from headwise.core.transformer import HeadedEncoder, initialise
 from headwise.families.checkpoint import read_model
 from headwise.insight.attribution import METHODS, attribution, baseline, embedded, read_at
 from headwise.insight.question import Odds, Pieces, Question, Word, logits_keeping
-from headwise.insight.subject import Asked
+from headwise.insight.subject import Questioned
 
 FAMILIES = {
     "Bert": {},
@@ -299,7 +299,7 @@ def asking(family):
     def asking(head, wrap=lambda encoder: encoder) -> HeadedEncoder:
         _, model = family("Bert")
         model.encoder = wrap(model.encoder)
-        return Asked(model, head)
+        return Questioned(model, head)
 
     return asking
 

@@ -18,7 +18,7 @@ from headwise.reading.answers import Answer
 from headwise.reading.batches import Batch, Examples
 from headwise.reading.contexts import Windows, in_windows
 from headwise.reading.text import TextTokenizer, Tokens
-from headwise.tasks.question_answering import QuestionAnswering, best_threshold, furthest, pieces, places, trimmed
+from headwise.tasks.question_answering import QuestionAnswering, best_pieces, best_threshold, furthest, places, trimmed
 from headwise.training.asked import Asked
 from headwise.training.data import read_data
 
@@ -307,7 +307,7 @@ def test_the_best_piece_is_found_over_all_windows_and_probabilities_are_of_one()
     tokens = Tokens(np.zeros(16, np.int32), np.zeros(16, np.int8), np.array([6, 6, 4]), np.zeros(3, int), None)
     row = np.array([0, 0, 1])
     examples = Examples(tokens, layout=Windows(["abcdef", "gh"], row, spans), origin=row)
-    found = pieces(examples, outputs, 3, or_none=False)
+    found = best_pieces(examples, outputs, 3, or_none=False)
     begin, end = outputs.double().numpy().T
     sets = [[(2, 6), (8, 12)], [(14, 16)]]
     for number, windows_of_it in enumerate(sets):

@@ -86,7 +86,11 @@ BAD: dict[str, tuple[Damage, list[str]]] = {
     "a weight is endless": (weights(lambda tensors: tensors[DENSE][0].fill_(-math.inf)), [DENSE, "infinity", "again"]),
     "a width no memory has": (
         config(hidden_size=2**20, intermediate_size=2**31 - 1),  # 8 PiB a layer, more than any processor can name
-        ["a model of 18,03", "weights is too large for the memory here"],
+        ["the model that config.json describes is too large for the memory here"],
+    ),
+    "a table no number of bytes has": (
+        config(hidden_size=2**30, vocab_size=2**31 - 1, intermediate_size=2**31 - 1),
+        ["the model that config.json describes is too large for the memory here"],
     ),
     "the last layer has another size": (
         config(id2label={"0": "a", "1": "b"}),

@@ -137,9 +137,9 @@ def read_model(
         with Undrawn():
             model = HeadedEncoder(stack, head)
     except RuntimeError:  # torch's way to say so
-        with torch.device("meta"), Undrawn():
-            size = sum(weight.numel() for weight in HeadedEncoder(stack, head).parameters())
-        raise InputError(f"{directory}: a model of {size:,} weights is too large for the memory here") from None
+        raise InputError(
+            f"{directory}: the model that config.json describes is too large for the memory here"
+        ) from None
     names = weight_names(family, model, purpose)
     std = config.get("initializer_range", 0.02)
     initialise(model.head, torch.Generator().manual_seed(seed), std)

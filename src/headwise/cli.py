@@ -18,7 +18,7 @@ import typer
 from headwise.core.plain import VARIABLE, Kernels
 from headwise.errors import InputError
 from headwise.families.hub import STARTER
-from headwise.options import in_fields, options_from, takes, typed, weights
+from headwise.options import in_fields, options_from, takes, typed, weights, with_answers
 from headwise.serving.limits import Limits
 from headwise.training.asked import Asked
 from headwise.training.recipe import Precision, Recipe
@@ -181,17 +181,7 @@ def predict(
             print(json.dumps(answer, ensure_ascii=False))
         return
     separator = model.card.get("label_separator") or "|"  # several labels in one field, as in training
-    for name in answers[0] if answers else ():
-        new = name
-        while new in columns:
-            new = f"predicted_{new}"
-        columns[new] = [answer[name] for answer in answers]
-        if isinstance(answers[0][name], list) and not holds_lists(output):
-            columns[new] = [
-                separator.join(map(str, values)) if "labels" in answer else json.dumps(values, ensure_ascii=False)
-                for answer, values in zip(answers, columns[new], strict=True)
-            ]
-    write(output, columns, records)
+    write(output, with_answers(columns, answers, None if holds_lists(output) else separator), records)
     narrator.say(f"{output}: {len(answers):,} rows written")
 
 

@@ -7,7 +7,7 @@ import io
 import json
 import sys
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, fields
 from typing import Annotated, Any, Optional
 
@@ -74,3 +74,24 @@ def typed() -> list[str]:
 def in_fields(values: Sequence[Any]) -> list[Any]:
     """A column as a csv can hold it: lists as JSON."""
     return [json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value for value in values]
+
+
+def with_answers(
+    columns: Mapping[str, Sequence[Any]], answers: Sequence[Mapping[str, Any]], separator: str | None
+) -> dict[str, Sequence[Any]]:
+    """A table with its answers in new columns, called predicted_… where it has one of that name.
+
+    separator: between the labels of a text, where a field holds no list; all other lists are JSON there.
+    """
+    found = dict(columns)
+    for name in answers[0] if answers else ():
+        new, values = name, [answer[name] for answer in answers]
+        while new in found:
+            new = f"predicted_{new}"
+        if separator is None or not isinstance(values[0], list):
+            found[new] = values
+        elif "labels" in answers[0]:
+            found[new] = [separator.join(map(str, some)) for some in values]
+        else:
+            found[new] = in_fields(values)
+    return found

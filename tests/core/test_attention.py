@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -290,7 +291,9 @@ def test_the_kernels_of_bfloat16_are_the_formula_within_its_rounding(heads, kv_h
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("share", [0.1, 0.5])
-def test_dropout_drops_its_share_and_keeps_the_mean(share, dtype):
+@pytest.mark.parametrize("plain", [False, True])
+def test_dropout_drops_its_share_and_keeps_the_mean(share, dtype, plain, monkeypatch):
+    monkeypatch.setattr(kernels, "plain", lambda: plain)
     x = torch.ones(257, 411, dtype=dtype, requires_grad=True)  # an odd number of them
     torch.manual_seed(0)
     made = kernels.dropped(x, share)
@@ -385,6 +388,28 @@ def test_dropout_has_a_second_derivative_and_attention_with_it_says_that_it_has_
 def test_dropout_of_nothing_and_of_all(share):
     x = torch.randn(3, 5)
     assert torch.equal(kernels.dropped(x, share), x * (1 - share))
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_draws_of_a_thread_follow_from_its_generator_alone(monkeypatch, plain):
+    monkeypatch.setattr(kernels, "plain", lambda: plain)
+    x = torch.ones(5, 7)
+
+    def drawn(seed, others=False):
+        made = []
+        with kernels.SameDraws(torch.Generator().manual_seed(seed)):
+            for _ in range(3):
+                made.append(kernels.dropped(x, 0.5))
+                if others:
+                    thread = threading.Thread(target=drawn, args=(2,))
+                    thread.start()
+                    thread.join()
+                    kernels.dropped(torch.ones(3), 0)
+        return torch.cat(made)
+
+    assert torch.equal(drawn(1), drawn(1, others=True)) and not torch.equal(drawn(1), drawn(2))
+    torch.manual_seed(1)
+    assert torch.equal(torch.cat([kernels.dropped(x, 0.5) for _ in range(3)]), drawn(1))  # outside, PyTorch's own
 
 
 def test_attention_with_dropout_has_the_mean_of_attention_without():

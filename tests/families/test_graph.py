@@ -16,7 +16,7 @@ from headwise.families.averaging import averaged
 from headwise.families.checkpoint import read_model, write_config
 from headwise.families.engines import ENGINES
 from headwise.families.graph import engine_of, feed_of, read_graph
-from headwise.training.inference import pass_by_pass
+from headwise.training.cores import each_on_a_core
 
 LENGTHS = [(1,), (30,), (7, 7, 7), (1, 7, 30, 29, 12)]
 ONE_TYPE = {"Roberta", "XLMRoberta", "Camembert"}
@@ -183,7 +183,7 @@ def test_passes_at_once_are_asked_with_a_core_each(engine, exported, ragged):
         ids, _ = ragged((5, 7, 9, 11))
         parts = [Packed.of([part]) for part in ids.unpack()]
         assert set(graph.sessions) == {2}
-        found = torch.cat(list(pass_by_pass(lambda part: graph.outputs(part, torch.zeros_like(part.data)), parts)))
+        found = torch.cat(list(each_on_a_core(lambda part: graph.outputs(part, torch.zeros_like(part.data)), parts)))
     finally:
         torch.set_num_threads(1)
     assert set(graph.sessions) == {2, 1}

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwise.reading.batches import by_length, packed, passes, shuffled
+from headwise.reading.batches import by_length, even_passes, packed, passes, shuffled
 from headwise.reading.text import Tokens
 
 
@@ -37,6 +37,19 @@ def test_passes_cover_every_row_once_in_order_within_both_limits(lengths, most_r
 
 def test_no_rows_make_no_passes():
     assert list(passes(np.zeros(0, np.int64), np.zeros(0, np.int64), 8)) == []
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=40), st.sampled_from([1, 20, 60, 1000]))
+def test_even_passes_have_every_row_once_and_about_as_many_tokens(lengths, most_tokens):
+    lengths = np.array(lengths)
+    rows = shuffled(len(lengths), 0, 0)
+    found = even_passes(rows, lengths, most_tokens)
+    assert sorted(np.concatenate(found)) == sorted(rows) and min(map(len, found)) > 0
+    tokens, even = [lengths[some].sum() for some in found], lengths.sum() / len(found)
+    assert max(tokens) - min(tokens) <= lengths.max()
+    assert even <= most_tokens or len(found) == len(rows)
+    assert len(found) == 1 or 2 * even > most_tokens  # none is cut without need
+    assert len(found) in (1, 2, 4, 8, 16, 32, len(rows))
 
 
 def test_rows_end_to_end_with_their_types():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from headwise.core.transformer import HeadedEncoder
 from headwise.families.checkpoint import read_model
 from headwise.reading.text import TextTokenizer
 from headwise.tasks.text_classification import TextClassification
-from headwise.training.inference import features, pass_by_pass, predicted
+from headwise.training.inference import features, predicted
 
 TASK = TextClassification(("bad", "good"))
 
@@ -58,18 +57,3 @@ def test_passes_at_once_are_those_in_turn(asked, precision, monkeypatch, two_thr
     assert [rows for rows, _ in told] == sorted(rows for rows, _ in told) and told[-1] == (32, 32) and len(told) > 4
     assert threading.current_thread().name not in names
     assert torch.get_num_threads() == 2 and threads_of_a_new_one() == 2
-
-
-def test_a_pass_that_fails_ends_those_not_begun(two_threads):
-    begun = []
-
-    def make(part):
-        begun.append(part)
-        if part == 3:
-            raise MemoryError
-        time.sleep(0.005)  # all of them would take five seconds, which is longer than any machine waits to be told
-        return part
-
-    with pytest.raises(MemoryError):
-        list(pass_by_pass(make, list(range(2_000))))
-    assert len(begun) < 2_000 and torch.get_num_threads() == 2 and threads_of_a_new_one() == 2

@@ -79,11 +79,35 @@ def test_32_rows_at_once_are_8_rows_four_times(weights, trained):
 
 def test_a_small_budget_of_tokens_changes_nothing(trained, monkeypatch):
     whole, _ = trained(PLAIN)
-    monkeypatch.setattr(loop, "TOKENS_PER_PASS", 64)
+    monkeypatch.setattr(loop, "COMPARED", 64)
     monkeypatch.setattr(HeadedEncoder, "pass_tokens", 64)
     cut, _ = trained(PLAIN)
     assert furthest(whole, cut) < 1e-5
     assert whole.history[-1]["loss"] == pytest.approx(cut.history[-1]["loss"], abs=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_passes_at_once_end_in_the_same_bits_and_near_those_in_turn(trained, monkeypatch, precision):
+    monkeypatch.setattr(HeadedEncoder, "pass_tokens", 32)  # some six passes to a step
+    monkeypatch.setattr(loop, "AT_ONCE", 0)
+    recipe = replace(PLAIN, dropout=0.1, precision=precision)
+    in_turn, _ = trained(recipe)
+    torch.set_num_threads(3)
+    try:
+        at_once, again = trained(recipe)[0], trained(recipe)[0]
+    finally:
+        torch.set_num_threads(1)
+    assert furthest(at_once, again) == 0 and at_once.losses == again.losses
+    assert furthest(at_once, in_turn) < (1e-5 if precision == "float32" else 0.01)
+    assert len(set(at_once.losses)) == len(at_once.losses)
+
+
+def test_training_leaves_the_callers_random_numbers_alone(trained):
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    trained(replace(PLAIN, dropout=0.1, epochs=1))
+    assert torch.equal(torch.rand(3), expected)
 
 
 def test_a_step_is_the_gradient_of_the_mean_loss(begin, examples):

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
 from functools import cache
 from typing import Any
 
@@ -29,6 +31,7 @@ SHORT = 512  # keys; with gradients, weights of longer sequences take more memor
 # save next to nothing.
 WEIGHTS_HELD, INNER_HELD = 2**17, 2**20
 DRAWS = 2**16  # one of which decides whether a number is dropped
+GENERATOR: ContextVar[torch.Generator] = ContextVar("what dropout on a CPU draws from", default=torch.default_generator)
 ASKED_SHORT = 128  # without, making room for the weights of longer ones takes longer than the fused kernel does
 
 
@@ -69,7 +72,7 @@ def attend(
                 scale = query.shape[-1] ** -0.5 if scale is None else scale
                 return DroppedAttention.apply(query, key, value, mask, bias, scale, dropout)  # type: ignore[no-untyped-call]
             mixing = weights(query, key, mask=mask, bias=bias, scale=scale)  # [… h t s]
-            return F.dropout(mixing, dropout).to(value.dtype) @ value
+            return dropped(mixing, dropout).to(value.dtype) @ value
     if half and not query.requires_grad:
         bias = None if bias is None else bias.float()
         with torch.autocast("cpu", enabled=False):
@@ -87,7 +90,11 @@ def dropped(x: Tensor, share: float) -> Tensor:
 
     On a CPU three to four times as fast as F.dropout; for the way back a byte a number is held.
     """
-    return Dropped.apply(x, share) if ours(x, share) else F.dropout(x, share)  # type: ignore[no-untyped-call]
+    if ours(x, share):
+        return Dropped.apply(x, share)  # type: ignore[no-untyped-call]
+    if x.device.type != "cpu" or not 0 < share < 1:
+        return F.dropout(x, share)
+    return x * torch.empty_like(x).bernoulli_(1 - share, generator=GENERATOR.get()) / (1 - share)
 
 
 def ours(x: Tensor, share: float) -> bool:
@@ -97,9 +104,10 @@ def ours(x: Tensor, share: float) -> bool:
 
 def kept(shape: torch.Size, share: float) -> Tensor:
     """1 where a number is kept, 0 where dropped, by 16 random bits each; uint8, as bool takes thrice as long."""
-    n = shape.numel()
-    bits = torch.empty(-(-n // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)[:n].view(shape)
-    return torch.ge(bits, round(share * DRAWS) - DRAWS // 2, out=torch.empty(shape, dtype=torch.uint8))
+    n, generator = shape.numel(), GENERATOR.get()
+    bits = torch.empty(-(-n // 4), dtype=torch.int64).random_(-(2**63), None, generator=generator)
+    drawn = bits.view(torch.int16)[:n].view(shape)
+    return torch.ge(drawn, round(share * DRAWS) - DRAWS // 2, out=torch.empty(shape, dtype=torch.uint8))
 
 
 def enlarged(stays: Tensor, share: float, dtype: torch.dtype) -> Tensor:
@@ -116,7 +124,23 @@ def remade(make: Callable[..., Tensor], *of: Tensor) -> Tensor:
     first = of[0]
     if plain() or first.device.type != "cpu" or not first.requires_grad or first.numel() <= INNER_HELD:
         return make(*of)
-    return checkpoint(make, *of, use_reentrant=False)
+    draws = SameDraws(GENERATOR.get())
+    return checkpoint(
+        make, *of, use_reentrant=False, preserve_rng_state=False, context_fn=lambda: (nullcontext(), draws)
+    )
+
+
+class SameDraws(AbstractContextManager[None]):
+    """Inside, dropout on a CPU draws what this generator would draw next: each time the same; each thread its own."""
+
+    def __init__(self, generator: torch.Generator):
+        self.state = generator.get_state()
+
+    def __enter__(self) -> None:
+        self.outside = GENERATOR.set(torch.Generator().set_state(self.state))
+
+    def __exit__(self, *_: object) -> None:
+        GENERATOR.reset(self.outside)
 
 
 class Dropped(torch.autograd.Function):

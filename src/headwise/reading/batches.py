@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -112,6 +113,21 @@ def passes(
         tokens += int(lengths[row])
     if start < len(rows):
         yield rows[start:]
+
+
+def even_passes(rows: Rows, lengths: npt.NDArray[np.int64], most_tokens: int) -> list[Rows]:
+    """Deal rows out to 1, 2, 4, 8 … passes of about as many tokens each, and of hardly more than most_tokens.
+
+    A row is not cut; where rows are longer, a pass has one.
+    """
+    doublings = np.ceil(np.log2(max(lengths[rows].sum() / most_tokens, 1)))
+    found: list[list[int]] = [[] for _ in range(min(2 ** int(doublings), len(rows)))]
+    lightest = [(0, number) for number in range(len(found))]
+    for row in rows[np.argsort(-lengths[rows], kind="stable")]:  # the longest first
+        tokens, number = lightest[0]
+        found[number].append(row)
+        heapq.heapreplace(lightest, (tokens + int(lengths[row]), number))
+    return [np.array(some, rows.dtype) for some in found]
 
 
 def by_length(lengths: npt.NDArray[np.int64]) -> Rows:

@@ -14,7 +14,8 @@ from headwise.core.packed import Packed
 from headwise.core.transformer import HeadedEncoder
 from headwise.reading.batches import Examples, Rows, by_length, passes
 from headwise.reading.text import Tokens
-from headwise.training.inference import DTYPES, pass_by_pass
+from headwise.training.cores import each_on_a_core
+from headwise.training.inference import DTYPES
 from headwise.training.recipe import Precision, Recipe
 
 MOST_KEPT = 2**31  # bytes; what would take more is computed anew at each step
@@ -106,6 +107,7 @@ def kept(below: Below, tokens: Tokens, width: int, precision: Precision, done: D
     examples, dtype = Examples(tokens), DTYPES[precision]
     states = torch.empty(len(tokens.ids), width, dtype=dtype)  # [N d]
 
+    @torch.inference_mode()
     def make(rows: Rows) -> Tensor:
         batch = examples.batch(rows)
         with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
@@ -113,7 +115,7 @@ def kept(below: Below, tokens: Tokens, width: int, precision: Precision, done: D
 
     some = list(passes(by_length(tokens.lengths), tokens.lengths, HeadedEncoder.pass_tokens))
     read = 0
-    for rows, made in zip(some, pass_by_pass(make, some), strict=True):
+    for rows, made in zip(some, each_on_a_core(make, some), strict=True):
         states[torch.from_numpy(tokens.places(rows))] = made
         read += len(rows)
         done(read, len(tokens))

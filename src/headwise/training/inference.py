@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,33 +16,15 @@ from headwise.core.transformer import HeadedEncoder
 from headwise.reading.batches import Batch, Examples, Rows, by_length, passes
 from headwise.reading.text import Tokens
 from headwise.tasks.task import Task
+from headwise.training.cores import each_on_a_core
 from headwise.training.recipe import Precision
 
 DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-Made = TypeVar("Made")
 
 
 def outputs_of(model: HeadedEncoder, batch: Batch, precision: Precision) -> Tensor:
     """What the model makes of some sequences, or of the positions it is asked about. [k c], [n c] or [m c]"""
     return model.outputs(batch.ids, batch.types, batch.asked, DTYPES[precision])
-
-
-def pass_by_pass(make: Callable[[Rows], Made], parts: Sequence[Rows]) -> Iterator[Made]:
-    """What is made of each part, in their order, as soon as it is there.
-
-    Several parts are computed at once, each on a core of its own: cores that share the products of one part would wait
-    for each other at every one of them.
-    """
-    threads = torch.get_num_threads()
-    if threads == 1 or len(parts) == 1:
-        yield from map(make, parts)
-        return
-    pool = ThreadPoolExecutor(min(threads, len(parts)), initializer=torch.set_num_threads, initargs=(1,))
-    try:
-        yield from pool.map(torch.inference_mode()(make), parts)
-    finally:
-        pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(threads)  # threads that begin later have as many as was said last
 
 
 @torch.inference_mode()
@@ -65,6 +46,7 @@ def predicted(
     if examples.targets is None and counts is not None:  # rows do not matter yet, a long one may take several passes
         examples = replace(examples, counts=None)
 
+    @torch.inference_mode()
     def make(rows: Rows) -> tuple[Tensor, float]:
         """What is kept of a pass, and the sum of its losses."""
         batch = examples.batch(rows)
@@ -75,7 +57,7 @@ def predicted(
     order = by_length(examples.lengths)
     parts = list(passes(order, examples.lengths, model.pass_tokens))
     pieces, rows_done, loss = [], 0, 0.0
-    for rows, (kept, lost) in zip(parts, pass_by_pass(make, parts), strict=True):
+    for rows, (kept, lost) in zip(parts, each_on_a_core(make, parts), strict=True):
         pieces.append(kept)
         loss += lost
         rows_done += len(rows)
@@ -102,10 +84,11 @@ def features(
         model.eval()
     order, examples = by_length(tokens.lengths), Examples(tokens)
 
+    @torch.inference_mode()
     def make(rows: Rows) -> Tensor:
         batch = examples.batch(rows)
         return pooled(model.states(batch.ids, batch.types, DTYPES[precision]))
 
     parts = list(passes(order, tokens.lengths, model.pass_tokens))
-    vectors = torch.cat(list(pass_by_pass(make, parts)))
+    vectors = torch.cat(list(each_on_a_core(make, parts)))
     return torch.empty_like(vectors).index_copy_(0, torch.from_numpy(order), vectors).numpy()

@@ -6,23 +6,26 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from threading import Lock
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from headwise.core import kernels
 from headwise.core.transformer import HeadedEncoder
-from headwise.reading.batches import Examples, Rows, passes, shuffled
+from headwise.reading.batches import Examples, Rows, even_passes, passes, shuffled
 from headwise.tasks.task import Task
+from headwise.training.cores import Turns, each_on_a_core
 from headwise.training.few_shot import contrasted, fit, in_pairs
 from headwise.training.inference import DTYPES, features, outputs_of, predicted
 from headwise.training.optimizers import learning, learning_rate, set_learning_rate
 from headwise.training.recipe import Precision, Recipe
 
-TOKENS_PER_PASS = 8192  # a step of more is computed in parts
-DRAWING = Lock()  # runs in several threads take turns, as PyTorch draws for all of them from one generator
+COMPARED = 8192  # tokens of rows that are compared with each other
+# Tokens of a pass, where several are computed at once. Shorter ones would gain a twentieth at most, while each core's
+# heap has holes of its own: 400 MiB in all for a model with a large vocabulary.
+AT_ONCE = 768
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ def training(state: State, task: Task, train: Examples, valid: Examples, recipe:
     """Train from where the state is until the recipe ends, and leave the best weights in state.best.
 
     Everything follows from the state, the data and the recipe: the order of rows, and what a task draws, from (seed,
-    epoch), dropout from (seed, step). So a run that goes on from a checkpoint ends in the same bits as one never
+    epoch), dropout from (seed, step, pass). So a run that goes on from a checkpoint ends in the same bits as one never
     interrupted.
     Raises NotFinite.
     """
@@ -142,12 +145,8 @@ def one_step(state: State, task: Task, train: Examples, recipe: Recipe, steps: i
     train = task.of_epoch(train, recipe.seed, state.step // recipe.steps_per_epoch(len(train)))
     rate = learning_rate(recipe, state.step, steps)
     total = float(task.weights(train.targets[rows]).sum())
-    losses = []
-    with DRAWING, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed * 1_000_003 + state.step)
-        state.model.train()
-        for some in passes(rows, train.lengths, TOKENS_PER_PASS, recipe.batch_size):
-            losses.append(one_pass(state, task, train, some, total, recipe))
+    state.model.train()
+    loss = gradients(state, task, train, rows, total, recipe)
     norm = nn.utils.clip_grad_norm_(state.model.parameters(), recipe.max_grad_norm or float("inf"))
     if not torch.isfinite(norm):
         raise NotFinite(state.step + 1, rows)
@@ -155,10 +154,25 @@ def one_step(state: State, task: Task, train: Examples, recipe: Recipe, steps: i
     state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)
     state.step += 1
-    state.losses.append(sum(losses))
+    state.losses.append(loss)
     tokens, seconds = int(train.lengths[rows].sum()), time.perf_counter() - began
     state.seconds += seconds
     return Step(state.step, state.losses[-1], rate, float(norm), tokens, seconds)
+
+
+def gradients(state: State, task: Task, train: Examples, rows: Rows, total: float, recipe: Recipe) -> float:
+    """Forward and backward over a step's rows, in passes, long ones with a core to each; the step's loss."""
+    parts = passes_of_step(rows, train, state.model, recipe)
+    turns = Turns()
+
+    def make(number: int) -> float:
+        with turns.taken(number), kernels.SameDraws(generator(recipe, state.step, number)):
+            return one_pass(state, task, train, parts[number], total, recipe)
+
+    at_once = train.lengths[rows].sum() >= AT_ONCE * len(parts)
+    in_turn = learning(state.model).values() if at_once and len(parts) > 2 else ()  # two sum up alike in either order
+    with turns.of(in_turn):
+        return sum((each_on_a_core if at_once else map)(make, range(len(parts))))
 
 
 def one_pass(state: State, task: Task, train: Examples, rows: Rows, total: float, recipe: Recipe) -> float:
@@ -178,6 +192,18 @@ def one_pass(state: State, task: Task, train: Examples, rows: Rows, total: float
     loss = losses.sum() / total
     loss.backward()  # type: ignore[no-untyped-call]
     return loss.item()
+
+
+def passes_of_step(rows: Rows, train: Examples, model: HeadedEncoder, recipe: Recipe) -> list[Rows]:
+    """The rows of a step, cut into those of each pass; the same whatever the machine."""
+    if recipe.few_shot:  # the rows of a batch are compared with each other
+        return list(passes(rows, train.lengths, COMPARED, recipe.batch_size))
+    return even_passes(rows, train.lengths, model.pass_tokens)
+
+
+def generator(recipe: Recipe, step: int, number: int) -> torch.Generator:
+    """What dropout draws from in a pass of a step, both counted from 0."""
+    return torch.Generator().manual_seed(recipe.seed * 1_000_003 + step + number * 7_368_787)
 
 
 def rows_of_step(step: int, train: Examples, recipe: Recipe) -> Rows:

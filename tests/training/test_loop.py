@@ -17,10 +17,11 @@ from headwise.families.checkpoint import read_model
 from headwise.reading import batches
 from headwise.reading.batches import Examples
 from headwise.reading.text import TextTokenizer
+from headwise.tasks.feature_extraction import FeatureExtraction
 from headwise.tasks.text_classification import TextClassification
 from headwise.training import loop
 from headwise.training.inference import predicted
-from headwise.training.loop import Evaluation, NotFinite, State, Step, rows_of_step, training
+from headwise.training.loop import Evaluation, NotFinite, State, Step, passes_of_step, rows_of_step, training
 from headwise.training.optimizers import optimizer
 from headwise.training.recipe import Recipe
 
@@ -100,6 +101,17 @@ def test_passes_at_once_end_in_the_same_bits_and_near_those_in_turn(trained, mon
     assert furthest(at_once, again) == 0 and at_once.losses == again.losses
     assert furthest(at_once, in_turn) < (1e-5 if precision == "float32" else 0.01)
     assert len(set(at_once.losses)) == len(at_once.losses)
+
+
+@pytest.mark.parametrize(
+    ("task", "few_shot", "whole"),
+    [(TASK, False, False), (TASK, True, True), (FeatureExtraction("pairs"), False, True)],
+)
+def test_batches_whose_rows_are_compared_stay_whole(examples, task, few_shot, whole):
+    recipe = replace(PLAIN, few_shot=few_shot, batch_size=8, gradient_accumulation_steps=2)
+    found = passes_of_step(np.arange(16), task, examples, 40, recipe)
+    assert sorted(np.concatenate(found)) == list(range(16))
+    assert ([len(rows) for rows in found] == [8, 8]) == whole and (len(found) > 4) != whole
 
 
 def test_training_leaves_the_callers_random_numbers_alone(trained):

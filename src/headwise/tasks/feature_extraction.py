@@ -44,6 +44,7 @@ class FeatureExtraction(Task):
     purpose: ClassVar[Purpose] = "Model"
     needs_label: ClassVar[bool | None] = None
     apart: ClassVar[bool] = True
+    compares: ClassVar[bool] = True
 
     labels: tuple[str, ...] = ()
     relation: Relation = "pairs"

@@ -41,6 +41,7 @@ class Task(ABC):
     purpose: ClassVar[Purpose]  # which head the model gets
     needs_label: ClassVar[bool | None] = True  # None: one is taken where there is one
     apart: ClassVar[bool] = False  # whether the texts of a pair are read one by one, so that single ones can be asked
+    compares: ClassVar[bool] = False  # whether a row's loss depends on the rows of its batch
     linear: ClassVar[str] = "logistic regression"  # what `frozen` is called
     labels: tuple[str, ...]  # names of the numbers a model makes; empty where it makes a vector
 

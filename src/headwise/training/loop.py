@@ -22,7 +22,7 @@ from headwise.training.inference import DTYPES, features, outputs_of, predicted
 from headwise.training.optimizers import learning, learning_rate, set_learning_rate
 from headwise.training.recipe import Precision, Recipe
 
-COMPARED = 8192  # tokens of rows that are compared with each other
+COMPARED = 8192  # tokens of a pass whose rows are compared with each other
 # Tokens of a pass, where several are computed at once. Shorter ones would gain a twentieth at most, while each core's
 # heap has holes of its own: 400 MiB in all for a model with a large vocabulary.
 AT_ONCE = 768
@@ -162,7 +162,7 @@ def one_step(state: State, task: Task, train: Examples, recipe: Recipe, steps: i
 
 def gradients(state: State, task: Task, train: Examples, rows: Rows, total: float, recipe: Recipe) -> float:
     """Forward and backward over a step's rows, in passes, long ones with a core to each; the step's loss."""
-    parts = passes_of_step(rows, train, state.model, recipe)
+    parts = passes_of_step(rows, task, train, state.model.pass_tokens, recipe)
     turns = Turns()
 
     def make(number: int) -> float:
@@ -194,11 +194,11 @@ def one_pass(state: State, task: Task, train: Examples, rows: Rows, total: float
     return loss.item()
 
 
-def passes_of_step(rows: Rows, train: Examples, model: HeadedEncoder, recipe: Recipe) -> list[Rows]:
+def passes_of_step(rows: Rows, task: Task, train: Examples, most_tokens: int, recipe: Recipe) -> list[Rows]:
     """The rows of a step, cut into those of each pass; the same whatever the machine."""
-    if recipe.few_shot:  # the rows of a batch are compared with each other
+    if task.compares or recipe.few_shot:  # a batch stays whole
         return list(passes(rows, train.lengths, COMPARED, recipe.batch_size))
-    return even_passes(rows, train.lengths, model.pass_tokens)
+    return even_passes(rows, train.lengths, most_tokens)
 
 
 def generator(recipe: Recipe, step: int, number: int) -> torch.Generator:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 
 import pytest
 import torch
@@ -50,6 +51,12 @@ def test_cores_are_shared_out_to_the_parts(threads, parts, each):
         assert found == [(part, each) for part in range(parts)] and torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(1)
+
+
+def test_what_was_made_of_a_part_is_let_go(three_threads):
+    made = each_on_a_core(lambda part: torch.full((1,), part), range(9))
+    held = [weakref.ref(next(made)) for _ in range(9)]
+    assert sum(one() is not None for one in held) <= 1
 
 
 GRADIENTS = (1e8, 1.0, -1e8, 3.0)  # 3 in this order in float32; in most others 4

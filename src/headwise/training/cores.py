@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
-from contextvars import ContextVar
 from functools import cache, partial
-from threading import Condition
+from threading import Condition, local
 from typing import TypeVar
 
 import torch
@@ -43,10 +43,11 @@ def each_on_a_core(make: Callable[[Part], Made], parts: Sequence[Part]) -> Itera
         torch.set_num_threads(threads // workers)  # each time: some of PyTorch's libraries have one number for all
         return make(part)
 
-    begun = [pool(workers).submit(made, part) for part in parts]
+    begun = deque(pool(workers).submit(made, part) for part in parts)
     try:
-        for one in begun:
-            yield one.result()
+        while begun:
+            yield begun[0].result()
+            begun.popleft()  # what was made of it need not be held any longer
     finally:
         for one in begun:
             one.cancel()
@@ -63,7 +64,7 @@ class Turns:
 
     def __init__(self) -> None:
         self.changed = Condition()
-        self.number: ContextVar[int] = ContextVar("the number of this thread's pass")
+        self.here = local()  # the number of this thread's pass
         self.added: dict[int, set[int]] = {}  # by weight, the passes that it has the gradient of
         self.ended: set[int] = set()
 
@@ -82,23 +83,22 @@ class Turns:
     @contextmanager
     def taken(self, number: int) -> Iterator[None]:
         """Inside, this thread computes the pass of this number, from 0."""
-        before = self.number.set(number)
+        self.here.number = number
         try:
             yield
         finally:
-            self.number.reset(before)
             with self.changed:
                 self.ended.add(number)
                 self.changed.notify_all()
 
     def wait(self, key: int, gradient: Tensor) -> None:
         """Until it is this pass's turn to add a gradient."""
-        earlier = set(range(self.number.get()))
+        earlier = set(range(self.here.number))
         with self.changed:
             self.changed.wait_for(lambda: earlier <= self.added[key] | self.ended)
 
     def tell(self, key: int, weight: Tensor) -> None:
         """That the gradient of this pass has been added."""
         with self.changed:
-            self.added[key].add(self.number.get())
+            self.added[key].add(self.here.number)
             self.changed.notify_all()

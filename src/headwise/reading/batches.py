@@ -115,13 +115,17 @@ def passes(
         yield rows[start:]
 
 
+def passes_for(tokens: float, most_tokens: int) -> int:
+    """1, 2, 4, 8 …: the fewest such that each has at most so many of these tokens."""
+    return int(2 ** np.ceil(np.log2(max(tokens / most_tokens, 1))))
+
+
 def even_passes(rows: Rows, lengths: npt.NDArray[np.int64], most_tokens: int) -> list[Rows]:
     """Deal rows out to 1, 2, 4, 8 … passes of about as many tokens each, and of hardly more than most_tokens.
 
     A row is not cut; where rows are longer, a pass has one.
     """
-    doublings = np.ceil(np.log2(max(lengths[rows].sum() / most_tokens, 1)))
-    found: list[list[int]] = [[] for _ in range(min(2 ** int(doublings), len(rows)))]
+    found: list[list[int]] = [[] for _ in range(min(passes_for(lengths[rows].sum(), most_tokens), len(rows)))]
     lightest = [(0, number) for number in range(len(found))]
     for row in rows[np.argsort(-lengths[rows], kind="stable")]:  # the longest first
         tokens, number = lightest[0]

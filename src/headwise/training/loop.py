@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from headwise.core import kernels
 from headwise.core.transformer import HeadedEncoder
-from headwise.reading.batches import Examples, Rows, even_passes, passes, shuffled
+from headwise.reading.batches import Examples, Rows, even_passes, passes, passes_for, shuffled
 from headwise.tasks.task import Task
 from headwise.training.cores import Turns, each_on_a_core
 from headwise.training.few_shot import contrasted, fit, in_pairs
@@ -23,8 +23,8 @@ from headwise.training.optimizers import learning, learning_rate, set_learning_r
 from headwise.training.recipe import Precision, Recipe
 
 COMPARED = 8192  # tokens of a pass whose rows are compared with each other
-# Tokens of a pass, where several are computed at once. Shorter ones would gain a twentieth at most, while each core's
-# heap has holes of its own: 400 MiB in all for a model with a large vocabulary.
+# Tokens of a run's usual pass, where several are computed at once. Shorter ones would gain a twentieth at most, while
+# each core's heap has holes of its own: 400 MiB in all for a model with a large vocabulary.
 AT_ONCE = 768
 
 
@@ -169,7 +169,7 @@ def gradients(state: State, task: Task, train: Examples, rows: Rows, total: floa
         with turns.taken(number), kernels.SameDraws(generator(recipe, state.step, number)):
             return one_pass(state, task, train, parts[number], total, recipe)
 
-    at_once = train.lengths[rows].sum() >= AT_ONCE * len(parts)
+    at_once = have_long_passes(train, state.model.pass_tokens, recipe)
     in_turn = learning(state.model).values() if at_once and len(parts) > 2 else ()  # two sum up alike in either order
     with turns.of(in_turn):
         return sum((each_on_a_core if at_once else map)(make, range(len(parts))))
@@ -199,6 +199,12 @@ def passes_of_step(rows: Rows, task: Task, train: Examples, most_tokens: int, re
     if task.compares or recipe.few_shot:  # a batch stays whole
         return list(passes(rows, train.lengths, COMPARED, recipe.batch_size))
     return even_passes(rows, train.lengths, most_tokens)
+
+
+def have_long_passes(train: Examples, most_tokens: int, recipe: Recipe) -> bool:
+    """Whether the passes of a step of usual rows are long enough to be computed at once: so for all steps of a run."""
+    tokens = train.lengths.mean() * recipe.batch_size * recipe.gradient_accumulation_steps
+    return bool(tokens >= AT_ONCE * passes_for(tokens, most_tokens))
 
 
 def generator(recipe: Recipe, step: int, number: int) -> torch.Generator:

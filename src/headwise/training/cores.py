@@ -19,9 +19,9 @@ Made = TypeVar("Made")
 
 
 @cache
-def pool(workers: int) -> ThreadPoolExecutor:
+def pool(threads: int) -> ThreadPoolExecutor:
     """Threads that stay for as long as the process: new ones would first have to find room for what they compute."""
-    return ThreadPoolExecutor(workers)
+    return ThreadPoolExecutor(threads)
 
 
 if hasattr(os, "register_at_fork"):
@@ -43,7 +43,7 @@ def each_on_a_core(make: Callable[[Part], Made], parts: Sequence[Part]) -> Itera
         torch.set_num_threads(threads // workers)  # each time: some of PyTorch's libraries have one number for all
         return make(part)
 
-    begun = deque(pool(workers).submit(made, part) for part in parts)
+    begun = deque(pool(threads).submit(made, part) for part in parts)
     try:
         while begun:
             yield begun[0].result()

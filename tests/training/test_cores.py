@@ -48,7 +48,8 @@ def test_cores_are_shared_out_to_the_parts(threads, parts, each):
     torch.set_num_threads(threads)
     try:
         found = list(each_on_a_core(lambda part: (part, torch.get_num_threads()), range(parts)))
-        assert found == [(part, each) for part in range(parts)] and torch.get_num_threads() == threads
+        assert found == [(part, each) for part in range(parts)]
+        assert torch.get_num_threads() == threads_of_a_new_one() == threads
     finally:
         torch.set_num_threads(1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from functools import cache, partial
 from threading import Condition, local
@@ -43,8 +43,9 @@ def each_on_a_core(make: Callable[[Part], Made], parts: Sequence[Part]) -> Itera
         torch.set_num_threads(threads // workers)  # each time: some of PyTorch's libraries have one number for all
         return make(part)
 
-    begun = deque(pool(threads).submit(made, part) for part in parts)
+    begun: deque[Future[Made]] = deque()
     try:
+        begun.extend(pool(threads).submit(made, part) for part in parts)
         while begun:
             yield begun[0].result()
             begun.popleft()  # what was made of it need not be held any longer

@@ -39,7 +39,15 @@ from headwise.training.loop import Evaluation, NotFinite, State, Step, training
 from headwise.training.lora import adapted
 from headwise.training.optimizers import optimizer
 from headwise.training.recipe import Precision, Recipe
-from headwise.training.saving import CARD, CHECKPOINTS, make_folder, newest_checkpoint, restore, save_checkpoint
+from headwise.training.saving import (
+    CARD,
+    CHECKPOINTS,
+    Unwritable,
+    make_folder,
+    newest_checkpoint,
+    restore,
+    save_checkpoint,
+)
 from headwise.training.tracking import TRACKERS, Listener, refuse_unknown, trackers
 from headwise.training.vocabulary import vocabulary_in_use
 
@@ -118,7 +126,7 @@ def refuse_occupied(place: Path | None, resume: bool, overwrite: bool) -> None:
         return
     if not place.is_dir():
         raise InputError(f"{place}: is a file, expected a directory to write the run to; choose another --out")
-    begun = any((place / CHECKPOINTS).glob("step-*"))  # with a CARD too: a run that is to replace a finished one
+    begun = can_go_on(place)  # with a CARD too: a run that is to replace a finished one
     finished = (place / CARD).exists() and not begun
     if finished and resume:
         raise InputError(f"{place}: this run is finished, there is nothing to resume; --overwrite replaces it")
@@ -128,6 +136,11 @@ def refuse_occupied(place: Path | None, resume: bool, overwrite: bool) -> None:
         raise InputError(f"{place}: holds an unfinished run; go on with --resume, or begin anew with --overwrite")
     if not finished and not begun and any(file.name not in (*TRACKERS, CHECKPOINTS) for file in place.iterdir()):
         raise InputError(f"{place}: holds something that is not a run; choose another --out")
+
+
+def can_go_on(place: Path) -> bool:
+    """Whether an unfinished run has left checkpoints in its directory."""
+    return any((place / CHECKPOINTS).glob("step-*"))
 
 
 def begun_in(checkpoints: Path) -> Precision | None:
@@ -143,7 +156,7 @@ def made(place: Path, anew: bool) -> Iterator[None]:
     begin anew.
 
     Where the block leaves it empty it is removed again. Raises InputError where it cannot be made, or another run
-    writes to it.
+    writes to it, and Unwritable as the block does, with a word on how to go on where something has been learned.
     """
     new = not place.exists()
     make_folder(place / CHECKPOINTS)
@@ -158,6 +171,10 @@ def made(place: Path, anew: bool) -> Iterator[None]:
         for old in (place / CHECKPOINTS).glob("step-*") if anew else ():
             shutil.rmtree(old, ignore_errors=True)
         yield
+    except Unwritable as error:
+        if not can_go_on(place):
+            raise
+        raise Unwritable(f"{error}{GOES_ON}") from None
     finally:
         lock.release()
         Path(lock.lock_file).unlink(missing_ok=True)

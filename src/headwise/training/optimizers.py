@@ -26,16 +26,13 @@ def learning(model: nn.Module) -> dict[str, nn.Parameter]:
 def groups(model: nn.Module, recipe: Recipe) -> list[dict[str, object]]:
     """Parameters in groups of one learning rate and one weight decay; norms and biases never decay."""
     blocks = len(model.get_submodule("encoder.blocks")._modules)
-    found: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    found: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in learning(model).items():
-        found.setdefault((depth(name, blocks), parameter.dim() > 1), []).append(parameter)
+        scale = recipe.layerwise_decay ** (blocks + 1 - depth(name, blocks))
+        found.setdefault((scale, parameter.dim() > 1), []).append(parameter)
     return [
-        {
-            "params": parameters,
-            "weight_decay": recipe.weight_decay if decays else 0.0,
-            "scale": recipe.layerwise_decay ** (blocks + 1 - at),
-        }
-        for (at, decays), parameters in sorted(found.items())
+        {"params": parameters, "weight_decay": recipe.weight_decay if decays else 0.0, "scale": scale}
+        for (scale, decays), parameters in sorted(found.items())
     ]
 
 

@@ -29,13 +29,17 @@ FACTS = ("step", "best_step", "best_score", "seconds", "losses", "history")
 KEPT = 2  # checkpoints on disk: the newest, and one more in case it is damaged
 
 
+class Unwritable(InputError):
+    """A directory that cannot be written to."""
+
+
 @contextlib.contextmanager
 def whole(place: Path) -> Iterator[Path]:
     """A temporary folder beside place; when the block ends well, its files are on disk and it becomes place.
 
     Where place is there already the folder is made in it, as what is beside it may be another disk. A file of the same
     name is then replaced, one of the model that was there goes, others stay; the files may lie in folders.
-    Raises InputError where the disk is full or nothing may be written, and leaves place as it was.
+    Raises Unwritable where the disk is full or nothing may be written, and leaves place as it was.
     """
     try:
         new = (place if place.is_dir() else place.parent) / f".{secrets.token_hex(6)}"
@@ -66,19 +70,19 @@ def whole(place: Path) -> Iterator[Path]:
 
 
 def make_folder(place: Path) -> None:
-    """Make a folder, and those above it. Raises InputError where that cannot be."""
+    """Make a folder, and those above it. Raises Unwritable where that cannot be."""
     try:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable(place, error) from None
 
 
-def unwritable(place: Path, error: Exception) -> InputError:
+def unwritable(place: Path, error: Exception) -> Unwritable:
     """What to tell somebody whose disk did not take it."""
     full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
     if full:
-        return InputError(f"{place}: the disk is full, nothing was written; free some space or choose another --out")
-    return InputError(f"{place}: cannot be written ({getattr(error, 'strerror', None) or error}); choose another place")
+        return Unwritable(f"{place}: the disk is full, nothing was written; free some space or choose another --out")
+    return Unwritable(f"{place}: cannot be written ({getattr(error, 'strerror', None) or error}); choose another place")
 
 
 def synced(path: Path) -> None:

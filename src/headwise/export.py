@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +129,7 @@ def export(
         refuse_loss(out, measured, budget, int8)
         sizes = megabytes(new, by.files), megabytes(run, "*.safetensors")
         found = Exported(engine, int8, *sizes, len(answers), *deviation(golden["answers"], answers), measured)
-        about = asdict(found) | {"budget": budget, engine: version(engine)}
+        about = asdict(found) | {"budget": budget, engine: version(packages_distributions()[engine][0])}
         (new / "README.md").write_text(readme(graph, found), encoding="utf-8")
         (new / CARD).unlink()  # or its successor would hold its digest
         replace(graph, card={**graph.card, "exported": about}).write_card(new)

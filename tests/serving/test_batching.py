@@ -311,10 +311,12 @@ def test_closing_answers_what_waits(work, halted):
     assert all(one.outputs.done() for one in works)
 
 
-def test_what_a_model_takes_is_compiled_on_as_many_threads_as_compute(run_of, monkeypatch):
+def test_what_a_model_takes_is_compiled_on_as_many_threads_as_compute(run_of, masked, monkeypatch):
     seen, before = [], torch.get_num_threads()
     noted = lambda model, most: seen.append((model, most, torch.get_num_threads()))  # noqa: E731
     monkeypatch.setattr("headwise.serving.batching.compile_products", noted)
-    served = opened("films", run_of("films"))
-    assert seen == [(served.model.checkpoint.model, Limits().max_batch_tokens, max(1, before // WORKERS))]
+    for directory in (run_of("films"), masked):  # with golden records, and without any
+        seen.clear()
+        served = opened("one", directory, batch_tokens=64)
+        assert seen == [(served.model.checkpoint.model, 64, max(1, before // WORKERS))]
     assert torch.get_num_threads() == before

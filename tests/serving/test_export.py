@@ -294,6 +294,25 @@ def test_it_is_written_where_one_said_and_nowhere_else(run_of, table, films, tmp
     assert status == 0 and "32 golden records answered as in training" in said
 
 
+def test_vectors_of_a_graph_have_length_1_and_others_are_refused(started, run_of, tmp_path):
+    export(run_of("faq"), tmp_path / "onnx")
+    running = started(tmp_path / "onnx")
+    for path in ("/embed", "/models/onnx"):
+        assert running.ask(path, {"inputs": "fine"})[0] == 200
+        status, answer, _ = running.ask(path, {"inputs": "fine", "normalize": False})
+        assert status == 422 and "an exported model makes vectors of length 1 only" in answer["error"]
+
+
+def test_a_graph_that_cannot_be_asked_is_said_in_one_line(run_of, tmp_path, monkeypatch):
+    def fails(*_: object) -> None:
+        raise RuntimeError("got invalid dimensions\nat index 1")
+
+    export(run_of("films"), tmp_path / "onnx")
+    monkeypatch.setattr(ENGINES["onnxruntime"], "run", fails)
+    with pytest.raises(InputError, match=r"model.onnx: cannot be asked by ONNX Runtime \(got invalid dimensions\)"):
+        headwise.load(tmp_path / "onnx")
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_example_in_its_readme_runs_without_us(engine, run_of, tmp_path, monkeypatch):
     export(run_of("films"), tmp_path / "onnx", engine=engine)

@@ -294,6 +294,29 @@ def test_a_busy_server_is_waited_for_and_a_run_can_be_cancelled(opened, tmp_path
     assert page.get_by_role("button", name="Save CSV").is_visible()
 
 
+def test_a_file_chosen_while_another_is_answered_gets_none_of_its_answers(opened, tmp_path):
+    page = opened()
+
+    def answer(route: Any) -> None:
+        time.sleep(0.1)
+        route.continue_()
+
+    page.route("**/invocations", answer)
+    upload(page, tmp_path, "first.txt", "".join(f"dull {i}\n" for i in range(1000)).encode())
+    page.locator("#predict-now").click()
+    page.get_by_text(re.compile(r"^[1-9]\d* of 1,000 rows")).wait_for()
+    upload(page, tmp_path, "second.txt", b"fine\ngood\n")
+    page.locator("#file-facts", has_text="2 rows").wait_for()
+    page.wait_for_timeout(500)
+    assert page.locator("#results button").count() == 0
+    assert page.locator("#predict-now").is_enabled() and page.locator("#cancel").is_hidden()
+    page.locator("#predict-now").click()
+    page.get_by_text("2 rows answered.").wait_for()
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save CSV").click()
+    assert len(Path(saved.value.path()).read_text(encoding="utf-8-sig").splitlines()) == 3
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [

@@ -17,7 +17,8 @@ import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from urllib.request import Request, urlopen
+from types import SimpleNamespace
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -80,8 +81,9 @@ def test_the_command_refuses_and_says_what_to_do(command, run_of, monkeypatch):
         monkeypatch.delenv("HEADWISE_API_KEY")
         status, _, said = command("serve", run_of("films"), "--port", taken.getsockname()[1])
         assert status == 2 and "cannot be listened at (Address already in use)" in said
-    status, _, said = command("serve", run_of("films"), "--max-batch-tokens", "0")
-    assert status == 2 and "max_batch_tokens is 0, expected 1 or more" in said
+    for name, value in (("max-batch-tokens", "1 or more"), ("max-queue-seconds", "0.1 to 3600")):
+        status, _, said = command("serve", run_of("films"), f"--{name}", "0")
+        assert status == 2 and f"{name.replace('-', '_')} is 0, expected {value}" in said
     twice = command("serve", run_of("films"), run_of("films"), "--check")
     assert twice[0] == 2 and "two models are called 'films'" in twice[2]
 
@@ -89,7 +91,11 @@ def test_the_command_refuses_and_says_what_to_do(command, run_of, monkeypatch):
 def test_a_key_is_asked_for_but_not_to_see_that_it_is_there(started, run_of):
     running = started(run_of("films"), key=KEY)
     for path in ("/health", "/health/ready", "/ping", "/v2/health/live", "/models/films/health"):
-        assert running.ask(path)[0] == 200
+        status, _, headers = running.ask(path)
+        assert status == 200 and "x-model" not in headers
+    for path in ("/models/dramas/health", "/models/dramas/ping"):  # nobody learns what else is here
+        status, answer, _ = running.ask(path)
+        assert status == 404 and "films" not in str(answer)
     for given in ({}, {"authorization": "Bearer wrong"}, {"authorization": KEY[:-1]}):
         status, answer, headers = running.ask("/predict", ASK, **given)
         assert running.ask("/", ASK, **given)[0] == running.ask("/models/films", ASK, **given)[0] == 401
@@ -214,6 +220,13 @@ def test_what_is_no_http_or_has_no_end_is_refused(running, sent, said):
     assert running.ask("/health")[0] == 200
 
 
+def test_the_first_text_that_is_cut_is_named_by_its_own_number():
+    tokens = SimpleNamespace(cut=np.array([False, False, False, True, True]))
+    assert asking.first_cut(SimpleNamespace(tokens=tokens, counts=None)) == 3
+    assert asking.first_cut(SimpleNamespace(tokens=tokens, counts=np.array([3, 2]))) == 1  # of windows, or of pairs
+    assert asking.first_cut(SimpleNamespace(tokens=tokens, counts=np.array([1, 1, 2, 1]))) == 2
+
+
 def test_a_body_that_is_too_large_is_told_so(running):
     status, answer, _ = running.ask("/predict", b'{"inputs": "' + b"x" * 3_000_000 + b'"}')
     assert status == 413 and "2,000,000 bytes" in answer["error"]
@@ -326,16 +339,14 @@ def metrics(running) -> str:
 
 
 def test_sigterm_answers_what_was_accepted(run_of, tmp_path):
-    port = free_port()
     start = "from headwise.cli import main; main()"
     started = subprocess.Popen(
-        [sys.executable, "-c", start, "serve", str(run_of("films")), "--port", str(port)],
+        [sys.executable, "-c", start, "serve", str(run_of("films")), "--port", "0"],
         stderr=subprocess.PIPE,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
-    url = f"http://127.0.0.1:{port}"
     try:
-        until(lambda: answers(url))
+        url = next(line for line in started.stderr if b"listening" in line).decode().split(" at ")[1].split(";")[0]
         body = json.dumps({"inputs": [["she smiles and the music plays"]] * 1000}).encode()
         clients = [connected(url) for _ in range(6)]
         for client in clients:
@@ -349,19 +360,6 @@ def test_sigterm_answers_what_was_accepted(run_of, tmp_path):
     finally:
         started.kill()
         started.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
-def answers(url: str) -> bool:
-    try:
-        return urlopen(Request(f"{url}/health"), timeout=5).status == 200
-    except OSError:
-        return False
 
 
 def value(url: str, name: str) -> str:

@@ -17,7 +17,7 @@ from headwise.core.padded import Cells, Padded
 from headwise.core.transformer import HeadedEncoder, Undrawn
 from headwise.errors import InputError
 from headwise.families.checkpoint import INDEX, ONE_FILE, Checkpoint, labels_of, read_config, specs
-from headwise.families.engines import ENGINES, LARGE, ONNX, Engine, Feed, needed
+from headwise.families.engines import ENGINES, LARGE, ONNX, Engine, Feed, explained, needed
 from headwise.families.family import Purpose
 
 OUTPUTS: Mapping[Purpose, tuple[str, ...]] = {
@@ -172,7 +172,8 @@ def read_graph(directory: Path, engine: type[Engine], purpose: Purpose) -> Check
     stack, head = specs(directory, purpose=purpose)
     file, config = directory / engine.graph, read_config(directory)
     model = Graph(file, engine, stack, head, purpose)
-    made = model.outputs(Packed.of([torch.zeros(2, dtype=torch.int64)]), torch.zeros(2, dtype=torch.int64))
+    with explained(f"{file}: cannot be asked by {engine.title}", "export it with headwise export"):
+        made = model.outputs(Packed.of([torch.zeros(2, dtype=torch.int64)]), torch.zeros(2, dtype=torch.int64))
     expected = head.n_labels or stack.d_model
     if made.shape[-1] != expected:
         raise InputError(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, TypeVar
 from urllib.parse import quote
 
+import numpy as np
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -64,7 +66,7 @@ class Call:
         self.headers: dict[str, str] = {}
         self.spent = dict.fromkeys(("characters", "tokens", "tokenization", "queue", "inference"), 0.0)
 
-    @property
+    @cached_property
     def json(self) -> dict[str, Any]:
         """The body. Raises Refused where it is no JSON object."""
         return json_object(self.raw)
@@ -84,6 +86,11 @@ class Call:
             raise Refused(422, "Validation", f"this takes a model {what}; here are {kinds}")
         self.headers |= {"x-model": quote(found.name, safe=" "), "x-model-version": found.version}
         return found
+
+    def there(self) -> None:
+        """Raises Refused where the path names a model that is not here. Who asks may have no key: it tells no name."""
+        if self.request.path_params.get("model", "") not in ("", *self.service.shelf.models):
+            raise Refused(404, "NotFound", "no such model here")
 
     async def ask(
         self,
@@ -106,7 +113,7 @@ class Call:
             raise Refused(
                 422,
                 "Validation",
-                f"text {int(examples.tokens.cut.argmax()) + 1} is longer than the model reads, "
+                f"text {first_cut(examples) + 1} is longer than the model reads, "
                 f"{served.model.tokenizer.max_length} tokens at a time; shorten it, or allow truncation",
             )
         if len(examples.tokens.ids) > self.service.limits.max_tokens:
@@ -125,14 +132,22 @@ class Call:
         here = examples.layout is None and outputs.numel() <= FEW  # no tokenizer is asked
         return await self.read(partial(tell, examples, outputs), here)
 
-    async def made_ready(self, job: Callable[[], Examples]) -> Examples:
-        """Texts as the model takes them. Raises Refused where too many requests wait to be read, or to be computed."""
+    async def made_ready(self, job: Callable[[], T]) -> T:
+        """Texts as the model takes them, or whatever else a tokenizer makes. Raises Refused where too many requests
+        wait to be read, or to be computed, or this one has waited too long."""
+        limits, came = self.service.limits, time.monotonic()
         self.service.batcher.refuse_where_full()
-        if self.service.reading >= self.service.limits.max_concurrent_requests:
+        if self.service.reading >= limits.max_concurrent_requests:
             raise overloaded(1)
+
+        def in_time() -> T:
+            if time.monotonic() - came > limits.max_queue_seconds:
+                raise overloaded(1)
+            return job()
+
         self.service.reading += 1
         try:
-            return await self.read(job)
+            return await self.read(in_time)
         finally:
             self.service.reading -= 1
 
@@ -184,6 +199,12 @@ class Call:
         times = {f"x-{name}-time": f"{1000 * self.spent[name]:.0f}" for name in ("tokenization", "queue", "inference")}
         total = f"{1000 * sum(self.spent[name] for name in ('tokenization', 'queue', 'inference')):.0f}"
         return {"x-compute-type": "cpu", "x-compute-time": total, "x-total-time": total, **counts, **times}
+
+
+def first_cut(examples: Examples) -> int:
+    """The first text that is cut, of those that are one or several sequences each."""
+    cut = np.flatnonzero(examples.tokens.cut)[0]
+    return int(cut if examples.counts is None else np.searchsorted(np.cumsum(examples.counts), cut, side="right"))
 
 
 Answer = Callable[[Call], Awaitable[Any]]

@@ -20,7 +20,9 @@ class Limits:
     max_tokens: int = knob(65_536, "of a request (65,536)", 1)
     max_batch_tokens: int = knob(512, "computed at once, unless one text alone has more (512)", 1)
     max_concurrent_requests: int = knob(512, "that wait; the next one gets 429 (512)", 1)
-    max_queue_seconds: float = knob(10.0, "that a request waits; where it would take longer it gets 429 (10)", 0, 3600)
+    max_queue_seconds: float = knob(
+        10.0, "that a request waits; where it would take longer it gets 429 (10)", 0.1, 3600
+    )
 
     def __post_init__(self) -> None:
         refuse_out_of_range(self)

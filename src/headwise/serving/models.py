@@ -69,8 +69,12 @@ class Served:
         return self.model.task.told(examples, work.outputs.result())
 
 
-def opened(name: str, directory: Path, precision: Precision = "float32") -> Served:
+def opened(
+    name: str, directory: Path, precision: Precision = "float32", batch_tokens: int = ASIDE.max_batch_tokens
+) -> Served:
     """A model, loaded whole and tried with its golden records where it has some, in batches of their own.
+
+    batch_tokens: of the batches it is to be asked in.
 
     Raises InputError for one that is damaged, or answers otherwise than when it was trained.
     """
@@ -79,9 +83,9 @@ def opened(name: str, directory: Path, precision: Precision = "float32") -> Serv
         warnings.simplefilter("ignore")
         served = Served(name, directory, load(directory, precision), version)
     golden = read_golden(directory, precision)
-    if golden:
-        with closing(Batcher(ASIDE)) as batcher:
-            batcher.prepare(served.model.checkpoint.model)
+    with closing(Batcher(replace(ASIDE, max_batch_tokens=batch_tokens))) as batcher:
+        batcher.prepare(served.model.checkpoint.model)
+        if golden:
             replay(golden, lambda texts: served.told(batcher, texts))
             served = replace(served, rate=batcher.rates[served.model.checkpoint.model])
     if version_of(directory) != version:
@@ -116,15 +120,16 @@ class Shelf:
         directories: Sequence[Path],
         listen: Callable[[Served, bool], None] = lambda *_: None,
         precision: Precision = "float32",
+        batch_tokens: int = ASIDE.max_batch_tokens,
     ):
         names = [directory.absolute().name for directory in directories]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise InputError(f"two models are called {listing(twice)}, as their folders are; rename or link one")
-        self.listen, self.precision = listen, precision
+        self.listen, self.precision, self.batch_tokens = listen, precision, batch_tokens
         self.seen = {name: signature(directory) for name, directory in zip(names, directories, strict=True)}
         found = zip(names, directories, strict=True)
-        self.models = {name: opened(name, directory, precision) for name, directory in found}
+        self.models = {name: opened(name, directory, precision, batch_tokens) for name, directory in found}
         for served in self.models.values():
             listen(served, True)
         self.ended = threading.Event()
@@ -146,7 +151,7 @@ class Shelf:
         try:
             if version_of(old.directory) == old.version:
                 return
-            new = opened(name, old.directory, self.precision)
+            new = opened(name, old.directory, self.precision, self.batch_tokens)
         except Exception as error:
             said = str(error) if isinstance(error, InputError) else type(error).__name__
             log.warning("%s: the new version is refused, %s serves on: %s", name, old.version, said)

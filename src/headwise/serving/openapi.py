@@ -98,7 +98,7 @@ MODEL = Shape(fields({"name": TEXT, "versions": listed(TEXT), "platform": TEXT, 
 READY = Shape(fields({"name": TEXT, "ready": TRUTH}))
 INFER = Shape(
     fields({"model_name": TEXT, "model_version": TEXT, "outputs": listed(fields({"name": TEXT, "data": listed(ANY)}))}),
-    fields({"inputs": listed(ref("Tensor"), 1, maxItems=1)}, {"id": NAME}),
+    fields({"inputs": listed(ref("Tensor"), 1, maxItems=2)}, {"id": NAME}),
 )
 TABLE = fields(
     {"data": listed(listed(TEXT, 1, maxItems=2), 1)},

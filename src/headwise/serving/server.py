@@ -235,7 +235,7 @@ class Server:
             settle()
 
         try:
-            self.shelf = Shelf(directories, swapped, precision)
+            self.shelf = Shelf(directories, swapped, precision, limits.max_batch_tokens)
             self.socket = bound(host, port)
         except InputError:
             self.batcher.close()
@@ -319,7 +319,7 @@ def serve(
     signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it once more when it is done
     for served in server.shelf.models.values():
         log.info("%s: %s, version %s", served.name, served.model.task.name, served.version)
-    log.info("listening on %s port %d; SIGTERM or Ctrl-C ends it", host, port)
+    log.info("listening at %s; SIGTERM or Ctrl-C ends it", server.address)
     server.run()
 
 

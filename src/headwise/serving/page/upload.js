@@ -29,17 +29,15 @@ export function beginUpload() {
 }
 
 export function setUploadModel(model) {
-  state.stop?.abort();
-  Object.assign(state, { model, done: null });
-  element("progress-part").hidden = true;
+  forget();
+  state.model = model;
   preselect();
   show();
 }
 
 async function choose(file) {
-  state.stop?.abort();
-  Object.assign(state, { table: null, done: null, name: file.name, wrong: null });
-  element("progress-part").hidden = true;
+  forget();
+  Object.assign(state, { table: null, name: file.name, wrong: null });
   try {
     state.table = await readTable(file);
   } catch (error) {
@@ -47,6 +45,14 @@ async function choose(file) {
   }
   preselect();
   show();
+}
+
+/** Ends a run that is under way, whose answers nobody wants any more, and those of the one before. */
+function forget() {
+  state.stop?.abort();
+  Object.assign(state, { stop: null, done: null });
+  busy(false);
+  element("progress-part").hidden = true;
 }
 
 /** The columns of training where they are there, else the likeliest. */
@@ -108,6 +114,9 @@ async function run() {
   const params = { truncate: element("cut").checked };
   Object.assign(state, { stop, done: null });
   busy(true);
+  element("progress-part").hidden = false;
+  element("results").replaceChildren();
+  element("cancel").focus();
   const wait = (seconds) => progress(answers.length, texts.length, () => say("waits", { n: seconds }));
 
   async function ask(from, to) {
@@ -140,6 +149,7 @@ async function run() {
   }
   if (state.stop !== stop) return; // another file, or model, was chosen meanwhile
   busy(false);
+  if (document.activeElement === document.body) element("predict-now").focus();
   state.done = { answers, versions, columns: table.columns, rows: table.rows.slice(0, answers.length), texts };
   const wrong = answers.filter((one) => one.error).length;
   state.said = () => [
@@ -154,10 +164,6 @@ async function run() {
 function busy(running) {
   element("predict-now").disabled = running;
   element("cancel").hidden = !running;
-  element("progress-part").hidden = false;
-  if (running) element("results").replaceChildren();
-  if (running) element("cancel").focus();
-  else if (document.activeElement === document.body) element("predict-now").focus();
 }
 
 function progress(n, all, said = null) {

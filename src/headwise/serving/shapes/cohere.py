@@ -18,6 +18,8 @@ async def rerank(call: Call) -> Any:
     served = call.served(gives_relevance, RELEVANCE, fields.word(body, "model"))
     query, documents = fields.text(body, "query"), fields.texts(body.get("documents"), "documents")
     top = fields.whole(body, "top_n")
+    if body.get("max_tokens_per_doc") is not None:
+        raise fields.wrong("max_tokens_per_doc", "nothing, a document is cut at what the model reads")
     refuse_empty([query, *documents])
     found = await call.ask(
         served,

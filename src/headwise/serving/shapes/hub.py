@@ -19,6 +19,7 @@ from headwise.serving.shapes.outputs import (
     gives_labels,
     gives_vectors,
     labelled,
+    normalized,
     prompted,
     scores,
     vectors,
@@ -137,7 +138,7 @@ async def feature_extraction(call: Call) -> Any:
     given = body.get("inputs")
     if fields.word(how, "truncation_direction", "right", "left", "Right", "Left") in ("left", "Left"):
         raise fields.wrong("truncation_direction", "right, texts are cut at their end")
-    normalize = fields.flag(how, "normalize", True)
+    normalize = normalized(served, how)
     return await call.ask(
         served,
         fields.texts([given] if isinstance(given, str) else given, "inputs"),

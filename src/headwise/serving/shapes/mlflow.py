@@ -28,7 +28,7 @@ def texts_of(body: dict[str, Any], served: Served) -> list[Text]:
     """What is asked about. Raises Refused where a request holds nothing like it."""
     if "inputs" in body or "instances" in body:
         given = body.get("inputs", body.get("instances"))
-        if isinstance(given, dict):  # of columns
+        if isinstance(given, dict) and any(isinstance(one, list) for one in given.values()):  # of columns
             columns = list(given.values())
             if not all(isinstance(one, list) and len(one) == len(columns[0]) for one in columns):
                 raise fields.wrong("inputs", "columns that are lists of as many texts each")
@@ -62,7 +62,7 @@ def rows_of(columns: Any, data: Any, served: Served) -> list[Text]:
 
 async def ping(call: Call) -> Any:
     """GET /ping: it answers."""
-    call.served(lambda one: True, "")
+    call.there()
     return PlainTextResponse("\n")
 
 

@@ -21,7 +21,7 @@ async def server(call: Call) -> Any:
 
 async def alive(call: Call) -> Any:
     """GET /v2/health/live and /v2/health/ready: whoever answers is both."""
-    call.served(lambda one: True, "")
+    call.there()
     return {"live": True, "ready": True}
 
 
@@ -48,6 +48,8 @@ async def infer(call: Call) -> Any:
     head, rest = divided(call)
     body = json_object(head)
     texts = texts_of(body.get("inputs"), rest)
+    if gives_vectors(served) and not all(isinstance(one, str) for one in texts):
+        raise fields.wrong("inputs", "single texts, each of which gets a vector; pairs get theirs at /invocations")
     wanted = body.get("outputs")
     names = [one.get("name") for one in wanted if isinstance(one, dict)] if isinstance(wanted, list) else None
     known = [name for name, _, _ in kinds_of(served)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -9,8 +10,10 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
+from headwise.families.graph import Graph
 from headwise.serving.models import Served
 from headwise.serving.refusals import Refused
+from headwise.serving.shapes import fields
 from headwise.tasks.feature_extraction import FeatureExtraction
 from headwise.tasks.regression import Regression
 from headwise.tasks.task import Array
@@ -72,6 +75,14 @@ def vectors(outputs: Tensor, normalize: bool = True, dimensions: int | None = No
         raise Refused(422, "Validation", f"`dimensions`: the model makes {outputs.shape[1]} numbers")
     some = outputs[:, :dimensions]
     return (F.normalize(some, dim=-1) if normalize else some).numpy()
+
+
+def normalized(served: Served, how: Mapping[str, Any]) -> bool:
+    """Whether vectors are wanted of length 1. Raises Refused for others of a graph, which makes none."""
+    wanted = fields.flag(how, "normalize", True)
+    if not wanted and isinstance(served.model.checkpoint.model, Graph):
+        raise fields.wrong("normalize", "true, an exported model makes vectors of length 1 only; serve the run itself")
+    return wanted
 
 
 def prompted(served: Served, name: str | None) -> FeatureExtraction:

@@ -19,6 +19,7 @@ from headwise.serving.shapes.outputs import (
     gives_relevance,
     gives_vectors,
     labelled,
+    normalized,
     prompted,
     relevance,
     scores,
@@ -60,7 +61,7 @@ async def embed(call: Call) -> Any:
     given = body.get("inputs")
     texts = fields.texts([given] if isinstance(given, str) else given, "inputs")
     refuse_empty(texts)
-    normalize, dimensions = fields.flag(body, "normalize", True), fields.whole(body, "dimensions")
+    normalize, dimensions = normalized(served, body), fields.whole(body, "dimensions")
     return await call.ask(
         served,
         texts,
@@ -119,7 +120,7 @@ async def tokenize(call: Call) -> Any:
     call.spent["characters"] += call.refuse_too_much(len(texts), sum(map(len, texts)))
     own = served.model.tokenizer.tokenizer
     try:
-        encodings = await call.read(lambda: own.encode_batch(texts, add_special_tokens=special))
+        encodings = await call.made_ready(lambda: own.encode_batch(texts, add_special_tokens=special))
     except TypeError:  # how tokenizers refuses half a surrogate pair
         raise fields.wrong("inputs", "texts in valid Unicode") from None
     return [
@@ -145,7 +146,8 @@ async def decode(call: Call) -> Any:
         raise fields.wrong("ids", f"lists of numbers from 0 to {size - 1}")
     skip = fields.flag(body, "skip_special_tokens", True)
     own = served.model.tokenizer.tokenizer
-    return await call.read(lambda: [own.decode(row, skip_special_tokens=skip) for row in rows])
+    call.refuse_too_much(len(rows), 0)
+    return await call.made_ready(lambda: [own.decode(row, skip_special_tokens=skip) for row in rows])
 
 
 async def own_task(call: Call) -> Any:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 import headwise
+from headwise import finetune
 
 
 @pytest.fixture(scope="module")
@@ -41,3 +42,20 @@ def test_repeats_and_contradictions_stand_in_the_report_and_in_metrics_json(run)
 
 def test_the_card_says_what_flatters_the_scores(run):
     assert "4 texts of test" in (run / "README.md").read_text().split("## Data")[0]
+
+
+def test_a_table_may_go_while_a_model_trains_on_it(directory_of, tmp_path, monkeypatch):
+    rows = [(f"a {word} film number {number % 9}", word) for number in range(12) for word in ("good", "bad")]
+    file = tmp_path / "films.tsv"
+    file.write_text("\n".join(["text\tlabel", *(f"{text}\t{label}" for text, label in rows)]) + "\n")
+    train = finetune.attempt
+
+    def attempt(*given, **named):
+        file.unlink()
+        return train(*given, **named)
+
+    monkeypatch.setattr(finetune, "attempt", attempt)
+    how = {"model": str(directory_of("bert")), "epochs": 1, "with_baselines": False, "quiet": True}
+    model = headwise.train(file, out=tmp_path / "run", **how)
+    assert "films.tsv, line" in (tmp_path / "run/report.html").read_text()
+    assert any("repeat an earlier one" in one["words"] for one in model.report.findings.numbers["data_findings"])

@@ -101,6 +101,9 @@ def test_data_in_memory_by_columns_whatever_torch_was_told(directory_of, films, 
     assert runs[0].probabilities(pa.array(texts)).tolist() == runs[0].probabilities(texts).tolist()
     with pytest.raises(headwise.InputError, match="several columns are called 'text'"):
         headwise.train(frame[["text", "text", "label"]], model=directory_of("bert"))
+    twice = pa.Table.from_arrays([pa.array(["a"])] * 3, names=["text", "text", "label"])
+    with pytest.raises(headwise.InputError, match="several columns are called 'text'"):
+        headwise.train(twice, model=directory_of("bert"))
 
 
 def test_runs_in_threads_are_those_in_turn(directory_of, films):

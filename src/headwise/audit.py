@@ -70,7 +70,7 @@ def check(
     with wait("counting tokens"):
         findings += lengths_of(same, rows, model)
     known = None
-    if model is not None:
+    if model is not None and len(rows):
         with wait(f"asking {model} for features"):
             known = features_of(same, rows, model)
     with wait("looking for wrong labels"):

@@ -21,10 +21,11 @@ import torch
 from filelock import FileLock, Timeout
 
 from headwise.audit import of_data
-from headwise.checking.findings import with_data
+from headwise.checking.findings import as_findings
 from headwise.errors import InputError
 from headwise.families.hub import STARTER
 from headwise.job import Job, prepared
+from headwise.judging.sections import Findings
 from headwise.judging.spread import SeedRun, with_spread
 from headwise.knobs import refuse_misspelt
 from headwise.model import Judged, Model
@@ -101,12 +102,12 @@ def train(
     job = prepared(train, valid, test, str(model), options, narrator)
     with nullcontext() if place is None else made(place, anew=overwrite and not resume):
         with trackers(report_to, place or Path(), asdict(job.recipe)) as listeners:
+            about_data = looked_through(job, narrator)
             before = judged_before(job, narrator) if with_baselines else ()
             first = attempt(job, narrator, place, resume, listeners)
         try:
             more = (attempt(job.again((job.recipe.seed + number) % 2**32), narrator) for number in range(1, seeds))
-            finished = best_of(chain([first], more), before, narrator)
-            finished = looked_through(finished, job, narrator)
+            finished = best_of(chain([first], more), before, about_data, narrator)
             if place is not None:
                 write_run(place, finished, model_card(finished, job, seeds))
         except KeyboardInterrupt:
@@ -218,7 +219,9 @@ def attempt(
     return job, state
 
 
-def best_of(tries: Iterable[tuple[Job, State]], before: tuple[Judged, ...], narrator: Narrator) -> Model:
+def best_of(
+    tries: Iterable[tuple[Job, State]], before: tuple[Judged, ...], about_data: Findings, narrator: Narrator
+) -> Model:
     """The model that was best on the validation rows; its report tells of the others, too."""
     best, best_score, runs = None, -math.inf, []
     for job, state in tries:
@@ -233,16 +236,17 @@ def best_of(tries: Iterable[tuple[Job, State]], before: tuple[Judged, ...], narr
     assert best is not None and best.report is not None
     report = best.report
     findings = with_spread(report.findings, runs, report.metrics, kept)
-    return replace(best, report=replace(report, findings=findings))
+    return replace(best, report=replace(report, findings=findings.joined(about_data)))
 
 
-def looked_through(model: Model, job: Job, narrator: Narrator) -> Model:
-    """The model, whose report tells also what is wrong with its data, where that is of classified texts."""
-    if not isinstance(model.task, TextClassification):
-        return model
-    assert model.report is not None
-    findings = with_data(model.report.findings, of_data(job.data, narrator.wait))
-    return replace(model, report=replace(model.report, findings=findings))
+def looked_through(job: Job, narrator: Narrator) -> Findings:
+    """What is wrong with the data, for the report, where that is of classified texts.
+
+    To be asked before training: it names lines of tables, which may have changed or gone when that is done.
+    """
+    if not isinstance(job.data.task, TextClassification):
+        return Findings()
+    return as_findings(of_data(job.data, narrator.wait))
 
 
 def run(job: Job, place: Path | None, resume: bool, listeners: Sequence[Listener], narrator: Narrator) -> State:

@@ -137,7 +137,7 @@ def never_answered(labels: Sequence[str], job: Job) -> str:
 
 def facts(job: Job, state: State) -> list[tuple[str, str]]:
     """What a reader needs to know to believe the figures, or to get them again."""
-    rows = {"train": len(job.train), "validation": len(job.valid), job.data.judged.name: len(job.judged)}
+    rows = {part.name: len(part) for part in (job.data.train, job.data.valid, job.data.judged)}
     tokens = job.train.lengths.mean() * len(job.train) * state.step / job.recipe.steps_per_epoch(len(job.train))
     return [
         ("model", job.name),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from headwise.errors import InputError
 from headwise.judging.ranking import DEPTH, PlattScaling, nearest, similarities
-from headwise.model import Model
+from headwise.model import Model, listed
 from headwise.reading.columns import choose_columns
 from headwise.tasks.feature_extraction import FeatureExtraction
 from headwise.tasks.task import Array
@@ -46,7 +46,8 @@ class Index:
         task = model.task
         if not isinstance(task, FeatureExtraction):
             raise InputError(f"search takes a model of {FeatureExtraction.name}, found one of {task.name}")
-        if not len(documents):
+        documents = cast("list[str]", listed(documents))
+        if not documents:
             raise InputError("there are no documents to search in")
         as_documents = replace(model, task=replace(task, query_prefix=task.document_prefix))
         return Index(model, task, documents, task.vectors(as_documents.asked(documents, done)[1]))
@@ -67,7 +68,8 @@ class Index:
             raise InputError(f"--least is {least:g}, expected a chance from 0 to 1")
         if least is not None and self.task.calibration is None:
             raise InputError("this model never learnt how sure it can be (it takes validation rows with right texts)")
-        if not len(queries):
+        queries = cast("list[str]", listed(queries))
+        if not queries:
             return []
         found = []
         vectors = self.task.vectors(self.model.asked(queries)[1])

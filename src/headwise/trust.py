@@ -6,10 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from headwise.errors import InputError
 from headwise.judging.comparison import Comparison
 from headwise.judging.fitted import Fitted
 from headwise.model import Model, load
+from headwise.tasks.fill_mask import FillMask
 from headwise.tasks.question_answering import QuestionAnswering
 from headwise.tasks.text_classification import TextClassification
 from headwise.training.asked import Asked
@@ -24,13 +27,19 @@ def compared(
 ) -> tuple[Comparison, list[str]]:
     """Two models of a task on the same rows, and what is to be said about the rows.
 
-    Raises InputError where their answers cannot be compared: of another task, with other labels.
+    Raises InputError where their answers cannot be compared: of another task, with other labels, or, where tokens are
+    what they are asked for, with another tokenizer.
     """
     first.task.refuse_other(second.task)
     part, notes = first.read(source, asked)
     theirs, _ = second.read(source, asked)
-    answers = first.answered(part, done)[2], first.task.renumbered(second.answered(theirs, done)[2], second.task)
-    return first.task.compared(part.truth, *answers), notes
+    (here, _, mine), (there, _, others) = first.answered(part, done), second.answered(theirs, done)
+    if isinstance(first.task, FillMask) and not np.array_equal(here.tokens.ids, there.tokens.ids):
+        raise InputError(
+            "the two models cannot be compared: they are asked for hidden tokens, which are others, as their "
+            "tokenizers differ, or how many tokens they read"
+        )
+    return first.task.compared(part.truth, mine, first.task.renumbered(others, second.task)), notes
 
 
 def decided(

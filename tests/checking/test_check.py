@@ -193,6 +193,17 @@ def test_several_labels_and_pairs(checked, tmp_path):
 def test_the_features_of_a_model_are_asked_for(checked, directory_of):
     _, kinds = checked(clean(), model=str(directory_of("bert")))
     assert "tokens a row" in kinds["lengths"].words
+    _, kinds = checked([("...", "good"), ("!!", "bad")], model=str(directory_of("bert")))  # no row that can be read
+    assert kinds["garbage"].rows == (0, 1)
+
+
+def test_a_copy_of_a_table_without_quotation_marks_is_read_as_the_table_was(tmp_path, table, monkeypatch, directory_of):
+    monkeypatch.setattr("headwise.audit.locate", lambda name: directory_of("bert"))
+    file = tmp_path / "rows.csv"
+    lines = [f"""{text.replace("of", 'of "')},{label}""" for text, label in clean(40)]
+    file.write_text("\n".join(["text,label", *lines, lines[0]]) + "\n")
+    headwise.check(file, fix=tmp_path / "fixed", no_quote=True)
+    assert (tmp_path / "fixed/rows.csv").read_text().splitlines() == ["text,label", *lines]
 
 
 @pytest.mark.parametrize("suffix", ["tsv", "csv", "jsonl"])

@@ -49,6 +49,13 @@ def test_a_wrong_encoding_is_seen_and_mended(text, wrong, right):
     assert nonsense(broken).startswith("reads ")
 
 
+@pytest.mark.parametrize(("text", "wrong"), [("很", "latin-1"), ("很好", "gb18030"), ("很a", "latin-1")])
+def test_a_long_text_in_a_wrong_encoding_is_seen_wherever_it_is_cut(text, wrong):
+    for more in range(4):
+        broken = "a" * more + (text * 1_000).encode().decode(wrong, "replace")
+        assert nonsense(broken).startswith("reads ")
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -9,7 +9,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from headwise.reading.long_texts import OVERLAP, windows
+from headwise.reading.batches import Examples
+from headwise.reading.long_texts import OVERLAP, sizes, windows
 from headwise.reading.text import TextTokenizer
 
 WORDS = ["a", "fine", "film", "warm", "and", "funny", "she", "smiles", "the", "music", "plays"]
@@ -84,6 +85,20 @@ def test_an_endless_text_is_cut_in_time_and_blanks_are_none_of_it(tokenizer):
     tokens, counts = windows(tokenizer(), ["film " * 1_000_000, "film" + " " * 1_000_000 + LONG])
     assert counts[0] == 16 and 900_000 < tokens.cut[15] < 1_100_000
     assert counts[1] < 16 and not tokens.cut[16:].any()
+
+
+def test_what_is_told_of_rows_counts_rows_however_many_sequences_each_is(tokenizer):
+    tokens = tokenizer().encode([LONG, LONG, SHORT, SHORT])
+    pairs, windowed = Examples(tokens, counts=np.array([2, 2])), Examples(tokens, origin=np.array([0, 0, 1, 2]))
+    assert "train: 2 rows" in sizes("train", pairs, tokenizer(), apart=True)
+    assert "cut at 24: 1 rows (50.0%) lose" in sizes("train", pairs, tokenizer(), apart=True)
+    assert "train: 3 rows" in sizes("train", windowed, tokenizer())
+    assert "cut at 24: 1 rows (33.3%) lose" in sizes("train", windowed, tokenizer())
+    assert [one.sequences_of_rows.tolist() for one in (pairs, windowed, Examples(tokens))] == [
+        [2, 2],
+        [2, 1, 1],
+        [1] * 4,
+    ]
 
 
 @pytest.mark.parametrize("length", [3, 4, 9])

@@ -126,7 +126,7 @@ def test_parquet_values_become_text(tmp_path):
         "text": ["NA", ""],
         "flag": ["true", "false"],
         "number": ["1", "2"],
-        "score": ["0.5", "1"],
+        "score": ["0.5", "1.0"],
         "tags": [["a"], []],
         "deep": ['{"a": 1}', '{"a": 2}'],
     }

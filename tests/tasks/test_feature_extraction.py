@@ -282,6 +282,37 @@ def test_a_label_that_is_1_everywhere_says_no_more_than_none(table, tmp_path):
     assert data.task.relation == "pairs"
 
 
+def test_labels_of_other_tables_are_read_though_training_had_none(run_of, films, table, tmp_path):
+    model, _, _ = run_of("bert", "pairs")
+    rows = [(text, partner, right) for (text, _), partner, right in zip(films, PARTNERS, [1, 0] * 4, strict=True)]
+    file = table(tmp_path / "rows.tsv", rows, "text_a", "text_b", "label")
+    part, notes = model.read(file, Asked())
+    assert part.truth[:, 0].tolist() == [1, 0] * 4 and any("label column: label" in note for note in notes)
+    pairs = table(tmp_path / "pairs.tsv", [row[:2] for row in rows], "text_a", "text_b")
+    data = read_data(pairs, file, file, Asked(task="feature-extraction"), 42, {})
+    assert (
+        data.train.truth[:, 0].all() and data.valid.truth[:, 0].tolist() == data.test.truth[:, 0].tolist() == [1, 0] * 4
+    )
+    odd = table(tmp_path / "odd.tsv", [(*rows[0][:2], 0.5)], "text_a", "text_b", "label")
+    with pytest.raises(InputError, match=r"odd.tsv, line 2: label is 0.5, expected 1 or 0 as in training"):
+        model.read(odd, Asked())
+
+
+def test_what_is_no_pair_among_pairs_is_refused(run_of):
+    model, _, _ = run_of("bert", "pairs")
+    for odd in ("OK", "three", ("a", None), ("a", "b", "c")):
+        with pytest.raises(InputError, match=r"text 2 is .*, expected a pair of texts"):
+            model.predict([("a", "b"), odd])
+
+
+def test_documents_are_counted_as_they_lie(run_of):
+    pandas = pytest.importorskip("pandas")
+    series = pandas.Series(PARTNERS, index=range(7, -1, -1))
+    index = Index.of(run_of("bert", "pairs")[0], series)
+    (hits,) = index.search(["home"], top_k=8)
+    assert hits[0].text == "home" and all(hit.text == PARTNERS[hit.document] for hit in hits)
+
+
 def test_scores_are_an_order():
     found = losses_of("scores", "abcd", "wxyz", np.array([3.0, 1.0, 3.0, 0.0]), OUTPUTS)
     own = LOGITS.diagonal()

@@ -16,6 +16,8 @@ from headwise.judging.masks import score
 from headwise.reading.batches import NOWHERE
 from headwise.reading.text import TextTokenizer
 from headwise.tasks.fill_mask import TOP, FillMask
+from headwise.training.asked import Asked
+from headwise.trust import compared
 
 MASKS = {"bert": "[MASK]", "roberta": "<mask>"}
 FAMILIES = list(MASKS)
@@ -183,6 +185,13 @@ def run_of(directory, films, table, tmp_path_factory):
         return made[family]
 
     return run
+
+
+def test_models_that_are_asked_for_other_tokens_are_not_compared(run_of):
+    (bert, _, file), (roberta, _, _) = run_of("bert"), run_of("roberta")
+    assert compared(bert, bert, file, Asked())[0].rows == 8
+    with pytest.raises(InputError, match="asked for hidden tokens, which are others"):
+        compared(bert, roberta, file, Asked())
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from headwise.checking.corpus import Corpus
@@ -104,8 +104,8 @@ class Checked:
         return {"split": part.name, "file": part.records.path, part.records.unit: int(self.corpus.lines[row])}
 
 
-def with_data(findings: Findings, checked: Checked) -> Findings:
-    """A report's findings, and those about its data: a table, and a word where its scores mislead."""
+def as_findings(checked: Checked) -> Findings:
+    """What a report tells of its data: a table, and a word where its scores mislead."""
     rows = [(one.severity, f"{one.kind}: {one.words}", first(checked, one), one.remedy) for one in checked.findings]
     hint = (
         "What `headwise check` finds in these rows without a model, the gravest first."
@@ -120,12 +120,8 @@ def with_data(findings: Findings, checked: Checked) -> Findings:
     )
     told = [{"severity": one.severity, "kind": one.kind, "words": one.words} for one in checked.findings]
     grave = [f"data: {one.kind}: {one.words}" for one in checked.findings if one.severity == "error"]
-    return replace(
-        findings,
-        sections=(*findings.sections, Table("Data findings", hint, head, tuple(rows))),
-        numbers={**findings.numbers, "data_findings": told},
-        said=(*findings.said, *grave),
-    )
+    table = Table("Data findings", hint, head, tuple(rows))
+    return Findings(sections=(table,), numbers={"data_findings": told}, said=tuple(grave))
 
 
 def first(checked: Checked, found: Finding) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 import unicodedata
 from collections import Counter
@@ -28,7 +29,7 @@ def empty(corpus: Corpus) -> list[Finding]:
 
 def garbage(corpus: Corpus, rows: Rows) -> list[Finding]:
     """Rows that say nothing, and rows whose letters were read in a wrong encoding."""
-    says = {row: reason for row in rows.tolist() if (reason := nonsense(joined(corpus.texts[row])[:SEEN]))}
+    says = {row: reason for row in rows.tolist() if (reason := nonsense(joined(corpus.texts[row])))}
     broken = {row: reason for row, reason in says.items() if reason.startswith("reads ")}
     nothing = {row: reason for row, reason in says.items() if row not in broken}
     found = []
@@ -45,7 +46,8 @@ def garbage(corpus: Corpus, rows: Rows) -> list[Finding]:
 
 
 def nonsense(text: str) -> str:
-    """What is wrong with a text, in words; empty where nothing is."""
+    """What is wrong with a text, by its beginning, in words; empty where nothing is."""
+    text, whole = text[:SEEN], len(text) <= SEEN
     if BROKEN.search(text):
         return "characters that stand for lost ones"
     if not any(unicodedata.category(one)[0] in "LN" or unicodedata.category(one) == "So" for one in text):
@@ -53,15 +55,18 @@ def nonsense(text: str) -> str:
     if text.isascii():
         lost = sum(map(len, LOST.findall(text)))
         return "question marks in the place of letters" if lost > 3 and 2 * lost > len(text) else ""
-    mended = reread(text)
+    mended = reread(text, whole)
     return "" if mended == text else f"reads {excerpt(mended)} in the right encoding"
 
 
-def reread(text: str) -> str:
-    """A text that was decoded in a wrong encoding, decoded in the right one; any other text as it is."""
+def reread(text: str, whole: bool = True) -> str:
+    """A text that was decoded in a wrong encoding, decoded in the right one; any other text as it is.
+
+    Of one that is not whole, what is left at its end of a character that was cut in two is dropped.
+    """
     for wrong, right in (("cp1252", "utf-8"), ("gb18030", "utf-8"), ("cp1252", "gb18030")):
         try:
-            mended = as_bytes(text, wrong).decode(right)
+            mended = codecs.getincrementaldecoder(right)().decode(as_bytes(text, wrong), final=whole)
         except ValueError:
             continue
         if plausible(text, mended, wrong, right):

@@ -103,7 +103,15 @@ def head_importance(model: HeadedEncoder, task: Task, examples: Examples, done: 
     found = np.array([judge.without(gone, part_of(done, i, len(each))) for i, gone in enumerate(each)])
     changes = (found[1:] - found[0]).reshape(layers, heads, 2)
     loss, score = found[0].tolist()
-    return Heads(len(examples), task.metric, task.metrics[task.metric], loss, score, changes[..., 0], -changes[..., 1])
+    return Heads(
+        len(examples.sequences_of_rows),
+        task.metric,
+        task.metrics[task.metric],
+        loss,
+        score,
+        changes[..., 0],
+        -changes[..., 1],
+    )
 
 
 def pruning_curve(
@@ -123,7 +131,7 @@ def pruning_curve(
     found = [judge.without(order[:count], part_of(done, i, len(counts))) for i, count in enumerate(counts)]
     loss, score = np.array(found).T
     shown = task.metrics[task.metric]
-    return Pruning(len(examples), task.metric, shown, np.array(shares), np.array(counts), loss, score)
+    return Pruning(len(examples.sequences_of_rows), task.metric, shown, np.array(shares), np.array(counts), loss, score)
 
 
 def part_of(done: Done | None, part: int, parts: int) -> Done | None:

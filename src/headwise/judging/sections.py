@@ -1,7 +1,9 @@
 """What a report's page is made of, whatever the task: tables, plots and confusion matrices."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 from markupsafe import Markup
@@ -73,6 +75,15 @@ class Findings:
     sections: tuple[Section, ...] = ()
     numbers: Mapping[str, Any] = field(default_factory=dict)  # for metrics.json, plain JSON
     said: tuple[str, ...] = ()  # for the terminal, a paragraph each
+
+    def joined(self, others: Findings) -> Findings:
+        """These, and others after them."""
+        return replace(
+            self,
+            sections=(*self.sections, *others.sections),
+            numbers={**self.numbers, **others.numbers},
+            said=(*self.said, *others.said),
+        )
 
 
 def beginning(text: str) -> str:

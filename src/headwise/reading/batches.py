@@ -55,6 +55,14 @@ class Examples:
         return len(self.tokens if self.counts is None else self.counts)
 
     @cached_property
+    def sequences_of_rows(self) -> Rows:
+        """How many sequences each row of the table makes. [rows]"""
+        if self.counts is not None:
+            return self.counts
+        origin = np.arange(len(self)) if self.origin is None else self.origin
+        return np.unique(origin, return_counts=True)[1]
+
+    @cached_property
     def lengths(self) -> Rows:
         """How many tokens each row has. [b]"""
         if self.counts is None:

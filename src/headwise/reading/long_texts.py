@@ -90,12 +90,9 @@ def sizes(name: str, examples: Examples, tokenizer: TextTokenizer, apart: bool =
     apart: a row's several sequences are its two texts, not windows.
     """
     tokens, most = examples.tokens, tokenizer.max_length
-    counts = examples.counts  # windows of each row of the table
-    if counts is None:
-        rows_of = np.arange(len(tokens)) if examples.origin is None else examples.origin
-        counts = np.unique(rows_of, return_counts=True)[1]
-    rows = len(counts)
-    cut, lost = int((tokens.cut > 0).sum()), int(tokens.cut.sum())
+    counts = examples.sequences_of_rows
+    rows, lost = len(counts), int(tokens.cut.sum())
+    cut = int((np.add.reduceat(tokens.cut, counts.cumsum() - counts) > 0).sum())  # rows
     said = f"{name}: {rows:,} rows, {len(tokens.ids):,} tokens, {len(tokens.ids) / rows:.0f} a row"
     if len(tokens) > rows and not apart:
         longer = int(np.count_nonzero(counts > 1))

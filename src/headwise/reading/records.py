@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -35,6 +36,7 @@ class Records:
     rows: npt.NDArray[np.int64] | None = field(default=None, repr=False)  # rows of the file, once some were selected
     encoding: str = ""
     delimiter: str = ","
+    quoted: bool = True  # whether quotation marks hold fields together, and are none of the text
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -84,8 +86,8 @@ def from_columns(columns: Any) -> Records:
     """Records from data in memory, a mapping of columns or a table of pandas, polars or Arrow: text stays as it is, a
     list becomes a list of text, a number its `str`, what is nested deeper JSON, and what is missing (None, NaN) empty.
 
-    Raises InputError for what has no columns, where a list or a value in one is missing, or the columns differ in
-    length.
+    Raises InputError for what has no columns or two of a name, where a list or a value in one is missing, or the
+    columns differ in length.
     """
     names = columns.column_names if isinstance(columns, pa.Table) else getattr(columns, "columns", columns)
     if not isinstance(columns, Mapping) and names is columns:
@@ -93,6 +95,8 @@ def from_columns(columns: Any) -> Records:
             f"found a {type(columns).__name__}, expected the path of a table, or columns: "
             "{'text': […], 'label': […]}, a DataFrame, an Arrow table"
         )
+    if twice := next((name for name, times in Counter([*names]).items() if times > 1), None):
+        raise InputError(f"<memory>: several columns are called {excerpt(str(twice))}; rename them")
     values = {name: values_of(columns, name) for name in names}
     lengths = {len(each) for each in values.values()}
     if len(lengths) > 1:
@@ -103,12 +107,10 @@ def from_columns(columns: Any) -> Records:
 
 
 def values_of(columns: Any, name: Any) -> list[Any]:
-    """A column's values. Raises InputError for a name that is no text or comes twice, and for what is no column."""
+    """A column's values. Raises InputError for a name that is no text, and for what is no column."""
     if not isinstance(name, str):
         raise InputError(f"<memory>: a column is called {name!r}, expected text; rename it")
     values = columns[name]
-    if hasattr(values, "columns"):
-        raise InputError(f"<memory>: several columns are called {excerpt(name)}; rename them")
     if hasattr(values, "to_pylist"):  # Arrow's, whose own items are no values of Python
         return list(values.to_pylist())
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable) or getattr(values, "ndim", 1) == 0:

@@ -114,7 +114,7 @@ def _read_delimited(
         _refuse_malformed(name, data, dialect, names)
         table = _parse(data, start, names, dialect, len(data))  # nothing wrong but a row longer than a block
     records = Records(name, table, notes, partial(_delimited_lines, name, dialect))
-    return _without_nameless(replace(records, delimiter=delimiter) if kind == "csv" else records)
+    return _without_nameless(replace(records, delimiter=delimiter, quoted=dialect.quote) if kind == "csv" else records)
 
 
 def _without_nameless(records: Records) -> Records:
@@ -324,6 +324,8 @@ def _parquet_text(values: pa.ChunkedArray) -> pa.ChunkedArray | None:
     """The values as text, or as lists of text; None where they are nested deeper or are no text."""
     if pa.types.is_floating(values.type):
         values = pc.if_else(pc.is_nan(values), None, values)  # NaN stands for a missing value
+        told = (None if one is None else str(one) for one in values.to_pylist())  # 1.0, which Arrow writes as 1
+        return pa.chunked_array([pa.array(told, pa.string())])
     for kind in (pa.string(), pa.list_(pa.string())):
         try:
             return values.cast(kind)

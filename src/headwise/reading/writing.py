@@ -30,8 +30,9 @@ def write(
     """Writes columns of equal length to a file; its extension says how. The file appears whole or not at all.
 
     What is missing, None, is an empty field of a .csv or .tsv, and null elsewhere.
-    like: the table they come from: whoever wrote that is to read this. Its delimiter stands in a .csv, and where it was
-    no plain UTF-8, a .csv or .tsv begins with a byte order mark, without which Excel reads its letters wrong.
+    like: the table they come from: whoever wrote that is to read this. A .csv gets its delimiter, and its quotation
+    marks where those are no text; where it was no plain UTF-8, a .csv or .tsv begins with a byte order mark, without
+    which Excel reads its letters wrong.
 
     Raises InputError where the file cannot be written, or cannot hold a value: a .tsv no tab or line break, a .csv and
     a .tsv no list. ValueError where a number is not finite (.jsonl, .json) or the columns differ in length.
@@ -110,7 +111,7 @@ def _write_to(file: BinaryIO, name: str, kind: str, columns: Mapping[str, Sequen
         lines = _array(objects) if kind == "json" else (f"{line}\n" for line in objects)
     else:
         mark = ["\ufeff"] if like is not None and like.encoding else []
-        lines = chain(mark, _delimited_lines(name, kind, columns, rows, "," if like is None else like.delimiter))
+        lines = chain(mark, _delimited_lines(name, kind, columns, rows, like))
     if name.lower().endswith(".gz"):
         with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as zipped:  # no name and date: same rows, same bytes
             zipped.writelines(line.encode() for line in lines)
@@ -133,20 +134,23 @@ def _array(objects: Iterable[str]) -> Iterator[str]:
 
 
 def _delimited_lines(
-    name: str, kind: str, names: Iterable[str], rows: Iterable[tuple[Any, ...]], delimiter: str = ","
+    name: str, kind: str, names: Iterable[str], rows: Iterable[tuple[Any, ...]], like: Records | None = None
 ) -> Iterator[str]:
-    """Lines of a .tsv, or of a .csv with this delimiter."""
+    """Lines of a .tsv, or of a .csv such as another table's is."""
+    delimiter, quoted = (",", True) if like is None else (like.delimiter, like.quoted)
     for number, row in enumerate(chain([tuple(names)], rows)):
         place = f"{name}, {f'row {number}' if number else 'header'}"
         if kind == "tsv":
             yield "\t".join(_tsv_field(place, value) for value in row) + "\n"
         else:
-            yield (delimiter.join(_csv_field(place, value, delimiter) for value in row) or '""') + "\n"
+            yield (delimiter.join(_csv_field(place, value, delimiter, quoted) for value in row) or '""') + "\n"
 
 
-def _csv_field(place: str, value: Any, delimiter: str) -> str:
+def _csv_field(place: str, value: Any, delimiter: str, quoted: bool) -> str:
+    """A field; one that no quotation marks of its own need be told from is written bare where none hold fields."""
     text = _flat(place, value)
-    return '"' + text.replace('"', '""') + '"' if re.search('["\r\n]', text) or delimiter in text else text
+    bare = delimiter not in text and not re.search("[\r\n]", text) and not (quoted and '"' in text)
+    return text if bare else '"' + text.replace('"', '""') + '"'
 
 
 def _tsv_field(place: str, value: Any) -> str:

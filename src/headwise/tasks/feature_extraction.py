@@ -108,18 +108,19 @@ class FeatureExtraction(Task):
         """[b 3] Raises InputError where the label is not what it was in training."""
         assert columns.pair is not None
         values: Array = np.ones(len(records))
-        if self.relation != "pairs":
+        if self.relation != "pairs" or columns.label is not None:
             if columns.label is None:
                 raise InputError(
                     f"{records.path}: no column with {self.relation}, which the model was trained on; "
                     "name it with --label-column"
                 )
             values = values_of(records, columns.label)
-        odd = self.relation == "labels" and ~np.isin(values, (0, 1))
+        odd = self.relation != "scores" and ~np.isin(values, (0, 1))
         if np.any(odd):
             row = int(np.argmax(odd))
             raise InputError(
-                f"{records.where(row)}: {columns.label} is {values[row]:g}, expected 1 or 0 as in training"
+                f"{records.where(row)}: {columns.label} is {values[row]:g}, expected 1 or 0 as in training: whether "
+                "the two texts belong together"
             )
         first, second = (ranking.numbers(records.table[name].to_pylist()) for name in (columns.text, columns.pair))
         return np.stack([values, first, second], axis=1)
@@ -162,10 +163,16 @@ class FeatureExtraction(Task):
             raise InputError("settings are not as headwise writes them") from None
 
     def examples(self, tokenizer: TextTokenizer, texts: Sequence[Text], truth: Array | None = None) -> Examples:
-        """Pairs as two sequences a row, the first and the second text; single texts, read as first ones, as one."""
+        """Pairs as two sequences a row, the first and the second text; single texts, read as first ones, as one.
+
+        Raises InputError for what is neither, or some of each.
+        """
         prefixes = self.query_prefix, self.document_prefix
         if all(isinstance(text, str) for text in texts):
             return Examples(tokenizer.encode([prefixes[0] + str(text) for text in texts]))
+        for number, pair in enumerate(texts, 1):
+            if isinstance(pair, str) or len(pair) != 2 or not all(isinstance(side, str) for side in pair):
+                raise InputError(f"text {number} is {excerpt(str(pair))}, expected a pair of texts, as others are")
         sides = [prefix + side for pair in texts for prefix, side in zip(prefixes, pair, strict=True)]
         return Examples(tokenizer.encode(sides), truth, truth, np.full(len(texts), 2))
 

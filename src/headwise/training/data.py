@@ -169,6 +169,9 @@ def other_part(source: Source, name: str, columns: Columns, task: Task, asked: A
     """A validation or test file, whose columns are called as in training."""
     records, notes = opened(source, asked)
     refuse_absent(records, columns)
+    if columns.label is None and task.needs_label is None:  # training can do without one that is here
+        columns = choose_columns(records, columns.text, columns.pair, need_label=None)
+        notes += columns.notes
     records, skipped = refused_or_skipped(records, columns, type(task), asked.skip_empty)
     return part_of(records, name, columns, task, asked), [*notes, *skipped, *task.remarks(records, columns)]
 

@@ -26,6 +26,19 @@ def test_a_run_has_golden_records_and_gives_them_again(run_of, name):
     assert opened(name, run_of(name)).model.card["sha256"][GOLDEN]
 
 
+def test_all_are_asked_at_once_and_twelve_one_by_one(run_of):
+    model, counts = headwise.load(run_of("films")), []
+
+    def ask(texts):
+        counts.append(len(texts))
+        return model.predict(texts)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # one record is longer than the model reads
+        replay(read_golden(run_of("films")), ask)
+    assert counts == [32, *[1] * 12]
+
+
 def test_records_are_of_every_kind(run_of):
     texts = read_golden(run_of("films"))["texts"]
     assert "" in texts and max(map(len, texts)) > 300 and min(len(text) for text in texts if text) < 6

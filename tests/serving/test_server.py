@@ -256,6 +256,26 @@ def test_a_full_queue_is_429_and_health_answers_all_the_while(started, run_of, m
     assert all(int(headers["retry-after"]) >= 1 for status, _, headers in found if status == 429)
 
 
+@pytest.mark.parametrize(("path", "body"), [("/tokenize", {"inputs": "fine"}), ("/decode", {"ids": [1]})])
+def test_who_asks_for_tokens_waits_in_line_too(started, run_of, monkeypatch, path, body):
+    go, usual = threading.Event(), asking.Call.read
+
+    async def held(call, *given):
+        while not go.is_set():
+            await asyncio.sleep(0.01)
+        return await usual(call, *given)
+
+    running = started(run_of("films"), limits=Limits(max_concurrent_requests=1, max_queue_seconds=0.5))
+    assert running.ask(path, body)[0] == 200
+    monkeypatch.setattr(asking.Call, "read", held)
+    with ThreadPoolExecutor(3) as pool:
+        answers = [pool.submit(running.ask, path, body) for _ in range(3)]
+        until(lambda: sum(one.done() for one in answers) == 2)  # there was room for one
+        time.sleep(0.6)
+        go.set()
+        assert [one.result()[0] for one in answers] == [429] * 3  # which has waited too long
+
+
 def test_a_crowd_does_not_hold_up_who_asks_for_little(running):
     """Few of it take their turn in one round of the event loop; in a crowd its turns come in order."""
     service = asking.Service(running.server.shelf, running.server.batcher, Limits(), None)

@@ -104,6 +104,8 @@ def test_data_in_memory_by_columns_whatever_torch_was_told(directory_of, films, 
     twice = pa.Table.from_arrays([pa.array(["a"])] * 3, names=["text", "text", "label"])
     with pytest.raises(headwise.InputError, match="several columns are called 'text'"):
         headwise.train(twice, model=directory_of("bert"))
+    with pytest.raises(headwise.InputError, match="several columns are called ''"):
+        headwise.train(twice.rename_columns(["", "", "label"]), model=directory_of("bert"))
 
 
 def test_runs_in_threads_are_those_in_turn(directory_of, films):

@@ -317,6 +317,6 @@ def test_what_a_model_takes_is_compiled_on_as_many_threads_as_compute(run_of, ma
     monkeypatch.setattr("headwise.serving.batching.compile_products", noted)
     for directory in (run_of("films"), masked):  # with golden records, and without any
         seen.clear()
-        served = opened("one", directory, batch_tokens=64)
+        served = opened("one", directory, max_batch_tokens=64)
         assert seen == [(served.model.checkpoint.model, 64, max(1, before // WORKERS))]
     assert torch.get_num_threads() == before

@@ -102,16 +102,8 @@ def head_importance(model: HeadedEncoder, task: Task, examples: Examples, done: 
     each = [[], *([(layer, head)] for layer in range(layers) for head in range(heads))]
     found = np.array([judge.without(gone, part_of(done, i, len(each))) for i, gone in enumerate(each)])
     changes = (found[1:] - found[0]).reshape(layers, heads, 2)
-    loss, score = found[0].tolist()
-    return Heads(
-        len(examples.sequences_of_rows),
-        task.metric,
-        task.metrics[task.metric],
-        loss,
-        score,
-        changes[..., 0],
-        -changes[..., 1],
-    )
+    rows, shown, (loss, score) = len(examples.sequences_of_rows), task.metrics[task.metric], found[0].tolist()
+    return Heads(rows, task.metric, shown, loss, score, changes[..., 0], -changes[..., 1])
 
 
 def pruning_curve(
@@ -130,8 +122,8 @@ def pruning_curve(
     counts = [round(share * len(order)) for share in shares]
     found = [judge.without(order[:count], part_of(done, i, len(counts))) for i, count in enumerate(counts)]
     loss, score = np.array(found).T
-    shown = task.metrics[task.metric]
-    return Pruning(len(examples.sequences_of_rows), task.metric, shown, np.array(shares), np.array(counts), loss, score)
+    rows, shown = len(examples.sequences_of_rows), task.metrics[task.metric]
+    return Pruning(rows, task.metric, shown, np.array(shares), np.array(counts), loss, score)
 
 
 def part_of(done: Done | None, part: int, parts: int) -> Done | None:

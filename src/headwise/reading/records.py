@@ -95,8 +95,8 @@ def from_columns(columns: Any) -> Records:
             f"found a {type(columns).__name__}, expected the path of a table, or columns: "
             "{'text': […], 'label': […]}, a DataFrame, an Arrow table"
         )
-    if twice := next((name for name, times in Counter([*names]).items() if times > 1), None):
-        raise InputError(f"<memory>: several columns are called {excerpt(str(twice))}; rename them")
+    if twice := [name for name, times in Counter([*names]).items() if times > 1]:
+        raise InputError(f"<memory>: several columns are called {excerpt(str(twice[0]))}; rename them")
     values = {name: values_of(columns, name) for name in names}
     lengths = {len(each) for each in values.values()}
     if len(lengths) > 1:

@@ -70,11 +70,11 @@ class Served:
 
 
 def opened(
-    name: str, directory: Path, precision: Precision = "float32", batch_tokens: int = ASIDE.max_batch_tokens
+    name: str, directory: Path, precision: Precision = "float32", max_batch_tokens: int = ASIDE.max_batch_tokens
 ) -> Served:
     """A model, loaded whole and tried with its golden records where it has some, in batches of their own.
 
-    batch_tokens: of the batches it is to be asked in.
+    max_batch_tokens: of the batches it is to be asked in.
 
     Raises InputError for one that is damaged, or answers otherwise than when it was trained.
     """
@@ -83,7 +83,7 @@ def opened(
         warnings.simplefilter("ignore")
         served = Served(name, directory, load(directory, precision), version)
     golden = read_golden(directory, precision)
-    with closing(Batcher(replace(ASIDE, max_batch_tokens=batch_tokens))) as batcher:
+    with closing(Batcher(replace(ASIDE, max_batch_tokens=max_batch_tokens))) as batcher:
         batcher.prepare(served.model.checkpoint.model)
         if golden:
             replay(golden, lambda texts: served.told(batcher, texts))
@@ -120,16 +120,16 @@ class Shelf:
         directories: Sequence[Path],
         listen: Callable[[Served, bool], None] = lambda *_: None,
         precision: Precision = "float32",
-        batch_tokens: int = ASIDE.max_batch_tokens,
+        max_batch_tokens: int = ASIDE.max_batch_tokens,
     ):
         names = [directory.absolute().name for directory in directories]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise InputError(f"two models are called {listing(twice)}, as their folders are; rename or link one")
-        self.listen, self.precision, self.batch_tokens = listen, precision, batch_tokens
+        self.listen, self.precision, self.max_batch_tokens = listen, precision, max_batch_tokens
         self.seen = {name: signature(directory) for name, directory in zip(names, directories, strict=True)}
         found = zip(names, directories, strict=True)
-        self.models = {name: opened(name, directory, precision, batch_tokens) for name, directory in found}
+        self.models = {name: opened(name, directory, precision, max_batch_tokens) for name, directory in found}
         for served in self.models.values():
             listen(served, True)
         self.ended = threading.Event()
@@ -151,7 +151,7 @@ class Shelf:
         try:
             if version_of(old.directory) == old.version:
                 return
-            new = opened(name, old.directory, self.precision, self.batch_tokens)
+            new = opened(name, old.directory, self.precision, self.max_batch_tokens)
         except Exception as error:
             said = str(error) if isinstance(error, InputError) else type(error).__name__
             log.warning("%s: the new version is refused, %s serves on: %s", name, old.version, said)

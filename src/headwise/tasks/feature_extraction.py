@@ -107,14 +107,12 @@ class FeatureExtraction(Task):
     def truth(self, records: Records, columns: Columns, separator: str | None = None) -> Array:
         """[b 3] Raises InputError where the label is not what it was in training."""
         assert columns.pair is not None
-        values: Array = np.ones(len(records))
-        if self.relation != "pairs" or columns.label is not None:
-            if columns.label is None:
-                raise InputError(
-                    f"{records.path}: no column with {self.relation}, which the model was trained on; "
-                    "name it with --label-column"
-                )
-            values = values_of(records, columns.label)
+        if columns.label is None and self.relation != "pairs":
+            raise InputError(
+                f"{records.path}: no column with {self.relation}, which the model was trained on; "
+                "name it with --label-column"
+            )
+        values: Array = np.ones(len(records)) if columns.label is None else values_of(records, columns.label)
         odd = self.relation != "scores" and ~np.isin(values, (0, 1))
         if np.any(odd):
             row = int(np.argmax(odd))

@@ -49,7 +49,7 @@ async def infer(call: Call) -> Any:
     body = json_object(head)
     texts = texts_of(body.get("inputs"), rest)
     if gives_vectors(served) and not all(isinstance(one, str) for one in texts):
-        raise fields.wrong("inputs", "single texts, each of which gets a vector; pairs get theirs at /invocations")
+        raise fields.wrong("inputs", "single texts, each of which gets a vector; pairs get a cosine at /invocations")
     wanted = body.get("outputs")
     names = [one.get("name") for one in wanted if isinstance(one, dict)] if isinstance(wanted, list) else None
     known = [name for name, _, _ in kinds_of(served)]
